@@ -251,8 +251,11 @@ int vigia__lua_watch(lua_State *L)
 	lua_pushvalue(L, 8);
 	lua_rawset(L, 6);
 	struct vigia_error err = {0};
+	bool later = vigia__lua_starts_later(L, r);
 	struct vigia__lua_entered before = vigia__lua_registry_enter_call(r, L);
+	r->registry->starts_later = later;
 	int rc = vigia_registry_watch(r->registry, id, w->handler ? &handler : NULL, &options, &w->watcher, &err);
+	r->registry->starts_later = false;
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) {
 		push_watcher(L, 6, 2);
@@ -265,7 +268,7 @@ int vigia__lua_watch(lua_State *L)
 	}
 	if (w->handler) w->handler->watcher = w->watcher;
 	lua_pushvalue(L, 8);
-	return 1;
+	return later ? vigia__lua_watched(L) : 1;
 }
 
 /* ---- for the command line ---- */

@@ -7,7 +7,9 @@
 #include "watcher.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "../core/event.h"
 #include "../drive/drive.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
@@ -198,8 +200,39 @@ static int watcher_checkpoint(lua_State *L)
 	return move_watcher(L, vigia_watcher_checkpoint);
 }
 
+struct seek {
+	char id[VIGIA_NAME_MAX + 1];
+	uint64_t n;
+};
+
+static int ask_seek(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	const struct seek *seek = what;
+	return vigia__watcher_seek_ask(store, seek->id, seek->n, err);
+}
+
+/* In its own handler that is all: the save follows behind it. Another watcher's is waited for. */
+static int answer_seek(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	struct lua_watcher *w = check_watcher(L, 1);
+	if (rc >= 0) rc = vigia__watcher_seek_within(w->watcher, ((const struct seek *)what)->n, err);
+	return vigia__lua_results_done(L, w->owner, rc, err);
+}
+
+static const struct vigia__lua_call seek_call = {.size = sizeof(struct seek), .ask = ask_seek, .answer = answer_seek};
+
 static int watcher_seek(lua_State *L)
 {
+	struct lua_watcher *w = check_watcher(L, 1);
+	if (w->owner->lua_store == NULL && w->watcher->here && vigia__lua_asks(L, w->owner->registry->store)) {
+		uint64_t n = vigia__lua_check_seq(L, 2, "n");
+		lua_settop(L, 2);
+		struct seek *seek = vigia__lua_ask_new(L, &seek_call);
+		w = check_watcher(L, 1); /* a finalizer may have closed the registry */
+		seek->n = n;
+		memcpy(seek->id, w->watcher->id, sizeof seek->id);
+		return vigia__lua_ask_made_of(L, w->owner->registry->store);
+	}
 	return move_watcher(L, vigia_watcher_seek);
 }
 
@@ -255,6 +288,58 @@ static void keep_watcher(lua_State *L, struct lua_watcher *w, bool kept)
 	lua_settop(L, 1);
 }
 
+bool vigia__lua_starts_later(lua_State *L, const struct lua_registry *r)
+{
+	const struct lua_handler *running = vigia__lua_running(L);
+	return r->lua_store == NULL && vigia__lua_asks(L, r->registry->store) && running->owner == r;
+}
+
+/* One that was watched, and could not start, never was. Its userdata is at `at`. [-0, +0, m] */
+static void forget_watched(lua_State *L, struct lua_watcher *w, int at)
+{
+	struct vigia_error ignored;
+	vigia__lua_push_kept(L, at, 1);
+	vigia__lua_registry_push_kept(L, -1);
+	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_pushvalue(L, -1);
+	lua_rawget(L, -3);
+	bool own = lua_rawequal(L, -1, at);
+	lua_pop(L, 1);
+	lua_pushnil(L);
+	if (own) lua_rawset(L, -3);
+	vigia__registry_retire(w->owner->registry, w->watcher, &ignored);
+}
+
+static int look_at_start(lua_State *L, int status, lua_KContext watched);
+
+/* The stack ends with its userdata. */
+static int wait_for_start(lua_State *L, bool watched)
+{
+	const int at = lua_gettop(L);
+	struct lua_watcher *w = check_watcher(L, at);
+	struct lua_handler *h = vigia__lua_running(L);
+	struct vigia_error err;
+	if (vigia__watcher_starts(w->watcher)) {
+		h->owner->registry->stop_waits++; /* its end is told as that of a stop is */
+		return vigia__lua_suspend(L, h, INT64_MAX, true, watched, look_at_start);
+	}
+	int rc = vigia__watcher_started(w->watcher, &err);
+	if (rc < 0 && watched) forget_watched(L, w, at);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	return watched ? 1 : vigia__lua_boolean(L, true);
+}
+
+static int look_at_start(lua_State *L, int status, lua_KContext watched)
+{
+	vigia__lua_running(L)->owner->registry->stop_waits--;
+	return wait_for_start(L, watched);
+}
+
+int vigia__lua_watched(lua_State *L)
+{
+	return wait_for_start(L, true);
+}
+
 static int watcher_start(lua_State *L)
 {
 	struct lua_watcher *w = check_watcher(L, 1);
@@ -265,9 +350,13 @@ static int watcher_start(lua_State *L)
 		keep_watcher(L, w, true); /* before C has it again */
 		check_watcher(L, 1);      /* again: a finalizer may have closed the registry */
 	}
+	bool later = vigia__lua_starts_later(L, w->owner);
 	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
+	w->owner->registry->starts_later = later;
 	int rc = vigia_watcher_start(w->watcher, &err);
+	w->owner->registry->starts_later = false;
 	vigia__lua_registry_leave(w->owner, before);
+	if (rc >= 0 && later) return wait_for_start(L, false);
 	if (returns && w->watcher->detached) keep_watcher(L, w, false);
 	return vigia__lua_results_done(L, w->owner, rc, &err);
 }

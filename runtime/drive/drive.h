@@ -260,6 +260,7 @@ struct vigia_registry {
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something waits until none runs */
 	bool reload_soon;             /* of a worker: load its code again between two events */
+	bool starts_later;            /* by a coroutine, which yields until a store that waits has told where that begins */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker; /* whose thread this registry belongs to. NULL: an application's */
 	struct vigia__worker *ahead;  /* the next one, whose thread waits for its job. NULL: none */
@@ -353,6 +354,15 @@ void vigia__watcher_known_begin(const struct vigia_watcher *watcher, struct vigi
 int vigia__watcher_known_ask(struct vigia_store *store, struct vigia__watcher_known *known);
 void vigia__watcher_known_stats(struct vigia_watcher *watcher, const struct vigia__watcher_known *known,
                                 struct vigia_watcher_stats *out);
+
+/* vigia_watcher_seek() in two steps, likewise: is the number within the log? Any thread. Then the seek. */
+int vigia__watcher_seek_ask(struct vigia_store *store, const char *id, uint64_t seq_num, struct vigia_error *err);
+int vigia__watcher_seek_within(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+
+/* Is a start of it under way (`starts_later`)? */
+bool vigia__watcher_starts(const struct vigia_watcher *watcher);
+/* How that ended: VIGIA_OK, or why it failed. */
+int vigia__watcher_started(const struct vigia_watcher *watcher, struct vigia_error *err);
 
 /* vigia_watcher_checkpoint() in the same steps, of a watcher on its registry's thread. */
 int vigia__watcher_checkpoint_begin(struct vigia_watcher *watcher, struct vigia_error *err);

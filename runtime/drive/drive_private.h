@@ -117,6 +117,10 @@ struct vigia__driver {
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */
 	bool placed;                      /* `start` was found */
+	bool only_places;                 /* that start is none: it is only found where it would begin */
+	bool start_awaited;               /* a coroutine waits for it */
+	bool start_failed;                /* with stop_error */
+	struct vigia_iterator found;      /* where it begins, by a start */
 	bool starting;       /* the source's look, or the save of a checkpoint that is drawn back, is pending */
 	bool reading;        /* the source's read or wait is pending */
 	bool ready;          /* what was pending may have come */
@@ -451,6 +455,9 @@ int vigia__watcher_state_error(struct vigia_watcher *watcher, const char *what, 
 
 /* ---- log.c ---- */
 
+/* What vigia__log() calls on this thread, which is not the registry's. NULL: the log function. */
+typedef void (*vigia__log_fn)(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
+extern _Thread_local vigia__log_fn vigia__log_by;
 /* Call the log function, which there must be. */
 void vigia__log_text(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
 

@@ -63,7 +63,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	if (rc == VIGIA_OK && of_store) rc = vigia__driver_errands_begin(w, err);
 	struct vigia__stepper_options decides = stepper_options(options);
 	vigia__stepper_init(&w->stepper, &decides);
-	if (rc == VIGIA_OK) rc = vigia__driver_place(w, err);
+	if (rc == VIGIA_OK && !(w->waits && registry->starts_later)) rc = vigia__driver_place(w, err);
 	if (rc < 0) {
 		driver_free(&w->base);
 		return rc;
@@ -101,8 +101,12 @@ static bool driver_rests(const struct vigia_watcher *watcher)
 /* What is pending goes on in the rounds. What fails then is in the stats. */
 static int driver_start(struct vigia_watcher *watcher, struct vigia_error *err)
 {
-	vigia__driver_end_stop(vigia__driver(watcher));
-	int rc = vigia__driver_start(vigia__driver(watcher), err);
+	struct vigia__driver *w = vigia__driver(watcher);
+	vigia__driver_end_stop(w);
+	w->start_failed = false;
+	w->start_awaited = watcher->registry->starts_later;
+	int rc = vigia__driver_start(w, err);
+	while (rc == VIGIA_PENDING && !w->start_awaited && vigia__driver_await(w)) rc = vigia__driver_start(w, err);
 	return rc == VIGIA_PENDING ? VIGIA_OK : rc;
 }
 

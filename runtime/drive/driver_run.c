@@ -417,7 +417,7 @@ bool vigia__driver_dirty(struct vigia_watcher *watcher)
 static bool go_on_pending(struct vigia__driver *w)
 {
 	bool ended = w->saving && poll_saving(w);
-	if ((w->placed && !w->starting) || w->action.kind == VIGIA_ACTION_SAVE) return ended;
+	if ((!w->starting && w->placed) || w->action.kind == VIGIA_ACTION_SAVE) return ended;
 	struct vigia_error err;
 	vigia__error_clear(&err);
 	bool starts = w->starting;
@@ -426,9 +426,10 @@ static bool go_on_pending(struct vigia__driver *w)
 		w->stepper.state = VIGIA_STOPPED;
 		vigia__driver_keep_error(w, &err);
 		w->stop_error = w->last_error;
-		vigia__driver_log_error(w, &err, "cannot start");
-		vigia__registry_rested(w->base.registry);
+		w->start_failed = true;
+		if (!w->start_awaited) vigia__driver_log_error(w, &err, "cannot start");
 	}
+	if (rc != VIGIA_PENDING) vigia__registry_rested(w->base.registry);
 	return ended || rc != VIGIA_PENDING;
 }
 

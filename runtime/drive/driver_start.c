@@ -13,7 +13,6 @@ int vigia__driver_place(struct vigia__driver *w, struct vigia_error *err)
 	if (rc < 0 || rc == VIGIA_PENDING) return rc;
 	struct vigia_iterator wanted = w->base.options.initial_event_iterator;
 	w->start = vigia__iterator_resolve(wanted, look.oldest, look.latest);
-	w->placed = true;
 	if (vigia__iterator_first(w->start) > look.latest + 1) {
 		char text[64];
 		vigia__log(w->base.registry, VIGIA_LOG_WARN,
@@ -22,7 +21,8 @@ int vigia__driver_place(struct vigia__driver *w, struct vigia_error *err)
 		           (unsigned long long)look.latest);
 		w->start = vigia__iterator_after(look.latest);
 	}
-	w->stepper.next = w->start;
+	w->placed = true;
+	if (!w->starting) w->stepper.next = w->start;
 	return VIGIA_OK;
 }
 
@@ -30,7 +30,7 @@ int vigia__driver_hold(struct vigia__driver *w, struct vigia_error *err)
 {
 	if (w->base.options.ephemeral || vigia__source(w)->hold == NULL) return VIGIA_OK;
 	int rc = vigia__source(w)->hold(&w->base, err);
-	if (rc == VIGIA_OK && w->stepper.state == VIGIA_IDLE) w->stepper.next = w->start;
+	if (rc == VIGIA_OK && !w->starting && w->stepper.state == VIGIA_IDLE) w->stepper.next = w->start;
 	return rc;
 }
 
@@ -94,22 +94,42 @@ static int take_place(struct vigia__driver *w, struct vigia_iterator *next, stru
 	return rc;
 }
 
+/* All that the source is asked. With a store that waits for a server that is an errand: meanwhile nothing else uses the
+ * watcher. */
+static int find_start(struct vigia__driver *w, const struct vigia__asked *asked, struct vigia_error *err)
+{
+	int rc = VIGIA_OK;
+	if (!w->placed || w->begins) rc = vigia__driver_place(w, err);
+	w->found = w->start;
+	if (rc == VIGIA_OK && w->only_places) rc = w->base.registry->holds_late ? VIGIA_OK : vigia__driver_hold(w, err);
+	else if (rc == VIGIA_OK && !w->base.options.ephemeral) rc = take_place(w, &w->found, err);
+	if (rc < 0 && w->waits && w->owned && w->lane == NULL) {
+		vigia__source(w)->disown(&w->base);
+		w->owned = false;
+	}
+	return rc;
+}
+
 int vigia__driver_start(struct vigia__driver *w, struct vigia_error *err)
 {
 	const struct vigia_watch_options *options = &w->base.options;
 	bool from_horizon = options->initial_event_iterator.kind == VIGIA_TRIM_HORIZON;
-	int rc = VIGIA_OK;
+	if (!w->starting || w->waits == NULL) /* the oldest event may be another one by now */
+		w->begins = options->ephemeral && !w->sought && from_horizon;
 	w->starting = true;
-	w->begins = options->ephemeral && !w->sought && from_horizon; /* the oldest event may be another one by now */
-	if (!w->placed || w->begins) rc = vigia__driver_place(w, err);
-	struct vigia_iterator next = w->start;
-	if (rc == VIGIA_OK && !options->ephemeral) rc = take_place(w, &next, err);
+	int rc = vigia__driver_errand(w, find_start, (struct vigia__asked){0}, err);
+	struct vigia_iterator next = w->found;
 	bool stopped = !w->starting; /* from within a call of its source */
 	if (rc == VIGIA_PENDING && !stopped) return rc;
 	w->starting = false;
 	if (rc < 0 || stopped) {
 		vigia__driver_release(w);
 		return rc < 0 ? rc : VIGIA_OK;
+	}
+	if (w->stepper.state == VIGIA_IDLE) w->stepper.next = w->start;
+	if (w->only_places) {
+		w->only_places = false;
+		return VIGIA_OK;
 	}
 	uint64_t done = vigia__iterator_first(next) - 1;
 	w->stepper.saved = done;

@@ -28,6 +28,8 @@ static void poke(void *ctx)
 
 /* ---- the thread ---- */
 
+static _Thread_local bool is_errand; /* this thread is one of errands */
+
 /* Under the mutex. From then on it is its owner's. */
 static void end(struct vigia__errand *e, int rc, const struct vigia_error *err)
 {
@@ -71,6 +73,8 @@ static void end_all(struct vigia__errands *errands, struct vigia__errand *list, 
 static void *do_errands(void *arg)
 {
 	struct vigia__errands *errands = arg;
+	is_errand = true;
+	vigia__log_by = vigia__inbox_log; /* the log function is the registry's thread's */
 	pthread_mutex_lock(&errands->helper.mutex);
 	while (!errands->helper.quit) {
 		struct vigia__errand *e = errands->first;
@@ -229,7 +233,7 @@ static int call(void *ctx, struct vigia_error *err)
 int vigia__driver_errand(struct vigia__driver *w, vigia__errand_fn fn, struct vigia__asked asked,
                          struct vigia_error *err)
 {
-	if (w->waits == NULL) return fn(w, &asked, err);
+	if (w->waits == NULL || is_errand) return fn(w, &asked, err);
 	if (atomic_load(&w->waits->errand.state) == VIGIA_ERRAND_NONE) {
 		w->waits->fn = fn;
 		w->waits->asked = asked;

@@ -13,15 +13,18 @@ void vigia__log_text(struct vigia_registry *registry, enum vigia_log_level level
 	registry->depth--;
 }
 
+_Thread_local vigia__log_fn vigia__log_by;
+
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 {
-	if (registry->log == NULL) return;
+	if (registry->log == NULL && vigia__log_by == NULL) return;
 	char text[1200];
 	va_list args;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	vigia__log_text(registry, level, text);
+	if (vigia__log_by) vigia__log_by(registry, level, text);
+	else vigia__log_text(registry, level, text);
 }
 
 void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,

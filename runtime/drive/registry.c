@@ -309,7 +309,9 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	rc = vigia__registry_find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
 	if (rc == VIGIA_OK && options->lanes > 1) rc = vigia__laned_make(w, handler, options, err);
-	if (rc == VIGIA_OK && options->auto_start) rc = w->base.driving->start(&w->base, err);
+	bool later = rc == VIGIA_OK && registry->starts_later && w->waits;
+	if (later) w->only_places = !options->auto_start;
+	if (rc == VIGIA_OK && (options->auto_start || later)) rc = w->base.driving->start(&w->base, err);
 	else if (rc == VIGIA_OK && !registry->holds_late) rc = vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK)
 		rc = vigia__registry_find_free(registry, watcher_id, &old, err); /* again: the log function may have watched */

@@ -88,6 +88,21 @@ void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_sta
 	vigia__options_give(out, size, &ours, sizeof ours);
 }
 
+/* ---- starting ---- */
+
+bool vigia__watcher_starts(const struct vigia_watcher *w)
+{
+	return w->here && vigia__driver(w)->starting;
+}
+
+int vigia__watcher_started(const struct vigia_watcher *w, struct vigia_error *err)
+{
+	const struct vigia__driver *driver = vigia__driver(w);
+	if (!driver->start_failed) return VIGIA_OK;
+	*err = driver->stop_error;
+	return err->code;
+}
+
 /* ---- moving ---- */
 
 /* With the store entered: number n lies within the log. */
@@ -143,6 +158,26 @@ int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 {
 	if (w->retired) return vigia__watcher_state_error(w, "moved", err);
 	int rc = move(w, seq_num, "seek to", w->driving->seek, err);
+	vigia__registry_ring(w->registry);
+	return rc;
+}
+
+int vigia__watcher_seek_ask(struct vigia_store *store, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct vigia__look look;
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = vigia__look_in_store(store->backend, id, true, VIGIA_LOOK_BOUNDS, &look, err);
+	if (rc == VIGIA_OK && seq_num > look.latest)
+		rc = vigia__checkpoint_beyond(id, "seek to", seq_num, look.latest, err);
+	return vigia__store_end(store, rc);
+}
+
+int vigia__watcher_seek_within(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	if (w->retired) return vigia__watcher_state_error(w, "moved", err);
+	int rc = vigia__store_enter(w->registry->store, err);
+	if (rc == VIGIA_OK) rc = vigia__store_end(w->registry->store, w->driving->seek(w, seq_num, err));
 	vigia__registry_ring(w->registry);
 	return rc;
 }

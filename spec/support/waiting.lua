@@ -18,6 +18,12 @@ function M.world(store, registry)
 	world.runs = assert(registry:watch("runs", function() end))
 	world.manual = assert(registry:watch("manual", function() end, {checkpoint = "manual"}))
 	world.idle = assert(registry:watch("idle", function() end, {auto_start = false}))
+	world.seeks = assert(registry:watch("seeks", function()
+		if world.seek_to then
+			world.sought, world.sought_error = world.seeks:seek_to_offset(world.seek_to)
+			world.seek_to = nil
+		end
+	end))
 	world.stops = assert(registry:watch("stops", function() end))
 	world.unhandled = assert(registry:watch("unhandled", nil, {auto_start = false}))
 	local letters = assert(registry:watch("letters", function(event) if event.seq_num <= 3 then error "no" end end,
@@ -90,6 +96,23 @@ M.calls = {
 	{"Watcher:stats", function(w) return w.runs:stats() end},
 	{"Watcher:stats", function(w) return w.idle:stats() end},
 	{"Watcher:checkpoint", function(w) return w.manual:checkpoint(3) end},
+	{"Watcher:start", function(w)
+		local ok, err = w.idle:start()
+		return w.idle:stats().state == "running" and ok, err
+	end},
+	{"Registry:watch", function(w) return w.registry:watch("new", function() end) end},
+	{"Registry:watch", function(w) return w.registry:watch("ephemeral", function() end, {ephemeral = true}) end},
+	{"Registry:watch", function(w) return w.registry:watch("rests", function() end, {auto_start = false}) end},
+	{"Registry:watch", function(w) return w.registry:watch("transactional", function() end, {transactional = true}) end},
+	{"Registry:get_watcher", function(w) return w.registry:get_watcher("runs") end},
+	{"Registry:spawn", function(w) return w.registry:spawn(function() end) end},
+	{"Registry:pollfd", function(w) return w.registry:pollfd() end},
+	{"Watcher:seek_to_offset", function(w) -- in its own handler
+		w.seek_to = 5
+		assert(w.store:store_event("CREATE", "Job", {}))
+		while w.seek_to do vigia.sleep(0.01) end
+		return w.sought, w.sought_error
+	end},
 	{"Watcher:id", function(w) return w.runs:id() end},
 	{"Watcher:stop", function(w) return w.stops:stop() end},
 	{"Watcher:set_handler", function(w) return w.unhandled:set_handler(function() end) end},
@@ -101,8 +124,11 @@ M.exempt = {
 	["Store:backup"] = "of files only",
 	["Store:export"] = "waits: it writes to a descriptor",
 	["Store:import"] = "waits: it reads from a descriptor",
-	["Watcher:start"] = "waits: it is the application's",
-	["Watcher:seek_to_offset"] = "waits: it is the application's",
+	["Registry:remove"] = "waits: it is the end of a watcher",
+	["Registry:close"] = "waits: it is the end",
+	["Registry:stop"] = "ends the coroutine that waits for it, too",
+	["Registry:run"] = "not in a coroutine of it",
+	["Registry:step"] = "not in a coroutine of it",
 	["Store:close"] = "waits: it is the end",
 }
 
