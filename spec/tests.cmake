@@ -148,6 +148,7 @@ if(NOT VIGIA_FUZZ)
   # Power loss by enumeration: its recorder is preloaded into the workloads.
   vigia_test(power/power spec/c/power/check.c spec/c/power/facts.c spec/c/power/states.c spec/c/power/workloads.c spec/c/power/failures.c
     spec/c/power/steps.c spec/c/power/effects.c)
+  target_link_options(power PRIVATE -Wl,--wrap=fallocate)
   add_library(power_record MODULE spec/c/power/record.c)
   target_compile_options(power_record PRIVATE -fno-sanitize=all)
   target_link_options(power_record PRIVATE -fno-sanitize=all)
