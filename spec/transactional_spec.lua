@@ -422,8 +422,9 @@ describe("a transactional script", function()
 			assert.equal(10, #objects)
 			assert.same({n = 1, errors = 0}, objects[1])
 			assert.same({n = n, errors = 1}, objects[9]) -- on_error was not told of the conflict
-			local stats = watcher:stats()
-			assert.same({5, 1}, {stats.processed, stats.failed})
+			-- It tells its numbers after the commit that moves the checkpoint.
+			helper.eventually(function() return watcher:stats().processed == 5 end, "each event is counted once")
+			assert.equal(1, watcher:stats().failed)
 			assert(registry:stop())
 		end)
 	end
