@@ -664,6 +664,56 @@ describe("a store on PostgreSQL whose server fails", function()
 		assert.is_nil((store:get("effects", 3)))
 	end)
 
+	-- What a watcher stores beside its progress: its options, what its handler does once another process has the id, what must be so then.
+	for what, way in pairs{
+		["checkpoint by hand"] = {{checkpoint = "manual"}, function(event, ctx)
+			fails("watcher_owned", ctx.watcher:checkpoint(event.seq_num))
+		end},
+		["checkpoint by the store"] = {{checkpoint = "manual"}, function(event, _, store)
+			fails("watcher_owned", store:store_checkpoint("w", event.seq_num))
+		end},
+		["seek"] = {{checkpoint = "manual"}, function(_, ctx) ctx.watcher:seek_to_offset(0) end},
+		["dead letter"] = {{checkpoint = "manual", retry_strategy = "dead_letter", max_retries = 1}, function() error("no", 0) end},
+		["handled dead letter"] = {{transactional = true, retry_strategy = "dead_letter", max_retries = 1}, function(event, ctx)
+			assert(ctx.tx:put("effects", event.seq_num, true))
+		end, letter = true},
+	} do
+		it(("saves no %s of a watcher that another process has taken, and stops it [P3]"):format(what), function()
+			server:new_location()
+			local schema = "vigia_log" .. server.logs
+			local store = helper.open(server:location("log" .. server.logs))
+			local registry = helper.registry(store)
+			helper.fill(store, 2)
+			if not way.letter then assert(store:store_checkpoint("w", 1)) end
+			local taken, handled = false, nil
+			local options, handler = table.unpack(way)
+			options.initial_backoff = 0.01
+			local watcher = assert(registry:watch("w", function(event, ctx)
+				if event.seq_num < 2 then return end
+				if way.letter and #store:dead_letters() == 0 then error("aside") end
+				if not taken then
+					taken = true
+					server:sql(("UPDATE %s.owners SET epoch = epoch + 1, client = 'other'"):format(schema))
+				end
+				handled = {pcall(handler, event, ctx, store)}
+				if not handled[1] then error(handled[2], 0) end
+			end, options))
+			if way.letter then
+				helper.drive(registry, function() return #store:dead_letters() == 1 end)
+				assert(store:retry_dead_letter("w", 2))
+			end
+			helper.drive(registry, function() return handled end)
+			local before = store:get_checkpoint("w")
+			helper.drive(registry, function() return watcher:stats().state == "stopped" end)
+			assert.equal("watcher_owned", watcher:stats().last_error.code)
+			assert(handled[1] or handled[2] == "no", handled[2])
+			assert.equal(way.letter and 2 or 1, before)
+			assert.equal(before, store:get_checkpoint("w"))
+			assert.equal(way.letter and 1 or 0, #store:dead_letters())
+			assert.is_nil((store:get("effects", 2)))
+		end)
+	end
+
 	it("loses its watchers when it is stopped for longer than its lease, and does nothing more in them [P3]", function()
 		local location = server:new_location()
 		local store = helper.open(location)

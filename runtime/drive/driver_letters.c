@@ -182,7 +182,8 @@ static int put_aside(struct vigia__driver *w, struct vigia__letter_room *room, s
 	struct vigia__backend *b = store->backend;
 	struct vigia_slice event = vigia__batch_bytes(&w->fetch.batch, w->action.index);
 	room->letter.event = event;
-	struct vigia__transact transact = {.apply = put_in, .arg = room, .bytes = event.len + VIGIA_LETTER_TEXT_MAX};
+	struct vigia__transact transact = {
+		.apply = put_in, .arg = room, .owner_id = w->base.id, .bytes = event.len + VIGIA_LETTER_TEXT_MAX};
 	struct vigia__ranges one;
 	struct vigia__lane_commit lanes;
 	vigia__ranges_init(&one, 0);
@@ -217,7 +218,8 @@ static int end_letter(struct vigia__driver *w, struct vigia__letter_room *room, 
 {
 	struct vigia__backend *b = w->base.registry->store->backend;
 	room->failed = w->action.failed;
-	struct vigia__transact transact = {.also = end_in, .also_arg = room, .bytes = VIGIA_LETTER_TEXT_MAX};
+	struct vigia__transact transact = {
+		.also = end_in, .also_arg = room, .owner_id = w->base.id, .bytes = VIGIA_LETTER_TEXT_MAX};
 	return w->tx ? vigia__transaction_save(w->tx, &transact, err) : b->transact(b, &transact, err);
 }
 

@@ -112,7 +112,7 @@ static int answer_now(void *ctx, struct vigia_error *err)
 	struct vigia__steer_work *work = ctx;
 	struct vigia__driver *w = work->w;
 	struct vigia__backend *b = backend_of(w);
-	struct vigia__transact transact = {.apply = answer_in, .arg = work};
+	struct vigia__transact transact = {.apply = answer_in, .arg = work, .owner_id = w->base.id};
 	struct vigia__lane_seek seek;
 	bool seeks = is_done(work, VIGIA_STEER_SEEK);
 	work->steer.answered = true;

@@ -84,7 +84,7 @@ static int load(struct vigia__lanes *lanes, struct vigia__backend *b, uint64_t s
 		vigia__ranges_reset(&lanes->finished, checkpoint);
 		lanes->epoch++; /* what is stored is not added to */
 		struct vigia__lane_commit commit = {.shared = lanes, .epoch = lanes->epoch, .checkpoint = checkpoint};
-		struct vigia__transact transact = {.also = commit_in, .also_arg = &commit};
+		struct vigia__transact transact = {.also = commit_in, .also_arg = &commit, .owner_id = lanes->id};
 		if (beyond) rc = commit_alone(b, &commit, err);
 		else if (rc == VIGIA_OK) rc = b->transact(b, &transact, err);
 		else rc = VIGIA_OK;

@@ -159,6 +159,7 @@ static int commit(struct vigia_transaction *tx, const struct vigia__transact *wi
 	if (with) {
 		tx->transact.watcher_id = with->watcher_id;
 		tx->transact.checkpoint = with->checkpoint;
+		tx->transact.owner_id = with->owner_id;
 		tx->transact.moves = with->moves;
 		tx->transact.also = with->also;
 		tx->transact.also_arg = with->also_arg;

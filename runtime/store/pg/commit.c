@@ -50,6 +50,31 @@ static void end_along(struct pg_backend *b, struct along *along, int rc)
 	vigia__progress_commit_end(&b->base.progress, along->taken, rc == VIGIA_OK);
 }
 
+/* ---- a checkpoint by hand ---- */
+
+struct put {
+	const char *id;
+	uint64_t seq_num;
+	int64_t epoch; /* or what stands in its place (message.h) */
+	size_t place;  /* among the message's checkpoints, from 1 */
+};
+
+static int put_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct pg_message *m = txn;
+	struct put *put = arg;
+	vigia__pg_message_checkpoint(m, put->id, put->seq_num, put->epoch);
+	put->place = m->lists[VIGIA_PG_IDS].count;
+	return VIGIA_OK;
+}
+
+static int refuse_put(struct pg_backend *b, const struct put *put, struct vigia_error *err)
+{
+	vigia__pg_lose(b, put->id);
+	return vigia__error_watcher(
+		err, put->id, vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another process", VIGIA_SHOWN(put->id)));
+}
+
 /* ---- one try ---- */
 
 struct group {
@@ -123,11 +148,13 @@ static int apply(struct group *g, struct vigia__transact *t, struct vigia_error 
 static void add_transaction(struct group *g, const struct vigia__transact *t)
 {
 	for (size_t i = 0; i < t->appends_count; i++) vigia__pg_message_append(&g->message, &t->appends[i]);
-	if (t->watcher_id == NULL) return;
-	int64_t epoch = vigia__pg_epoch(g->b, t->watcher_id);
+	const char *owner = t->watcher_id ? t->watcher_id : t->owner_id;
+	int64_t epoch = owner ? vigia__pg_epoch(g->b, owner) : 0;
 	g->message.strict = g->message.strict || epoch > 0;
-	vigia__pg_message_checkpoint(&g->message, t->watcher_id, t->moves ? *t->moves : t->checkpoint,
-	                             epoch > 0 ? epoch : VIGIA_PG_PUT);
+	if (t->watcher_id)
+		vigia__pg_message_checkpoint(&g->message, t->watcher_id, t->moves ? *t->moves : t->checkpoint,
+		                             epoch > 0 ? epoch : VIGIA_PG_PUT);
+	else if (epoch > 0) vigia__pg_message_owner(&g->message, owner, epoch);
 }
 
 /* Did this end the server's transaction, or the connection? Then the group fails. Else it is the ticket's own. */
@@ -266,13 +293,16 @@ static void tell(struct pg_backend *b, const struct vigia__append *request, stru
 	if (request->count > 0) vigia__pg_reached(b, request->last_seq);
 }
 
-/* Progress that another process's epoch kept out: this one runs the watcher no more. */
+/* Checkpoints that another process's epoch kept out: this one runs the watcher no more. */
 static void note_fenced(const struct group *g, const PGresult *numbers)
 {
 	const struct vigia__progress_taken *taken = g->along ? g->along->taken : NULL;
 	for (size_t i = 3 * g->message.appends; i < vigia__pg_list_count(numbers, 0, 0); i++) {
-		size_t place = (size_t)vigia__pg_list_item(numbers, 0, 0, i) - 1;
-		if (taken && place < taken->count) vigia__pg_lose(g->b, taken->items[place].progress->id);
+		size_t place = (size_t)vigia__pg_list_item(numbers, 0, 0, i);
+		if (taken && place <= taken->count) vigia__pg_lose(g->b, taken->items[place - 1].progress->id);
+		for (struct vigia__ticket *t = g->tickets; t; t = next_of(g, t))
+			if (t->kind == VIGIA_TICKET_CALL && t->call == put_call && ((struct put *)t->call_arg)->place == place)
+				t->rc = refuse_put(g->b, t->call_arg, t->err);
 	}
 }
 
@@ -399,22 +429,13 @@ int vigia__pg_transact(struct vigia__backend *base, struct vigia__transact *tran
 	return vigia__commit_run(&pg_of(base)->commit, &ticket);
 }
 
-struct put {
-	const char *id;
-	uint64_t seq_num;
-	bool forward;
-};
-
-static int put_call(void *txn, void *arg, struct vigia_error *err)
-{
-	const struct put *put = arg;
-	vigia__pg_message_checkpoint(txn, put->id, put->seq_num, put->forward ? VIGIA_PG_PUT_FORWARD : VIGIA_PG_PUT);
-	return VIGIA_OK;
-}
-
 int vigia__pg_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                              struct vigia_error *err)
 {
-	struct put put = {id, seq_num, forward};
-	return vigia__commit_call(&pg_of(base)->commit, VIGIA_TICKET_CALL, put_call, &put, err);
+	int64_t epoch = vigia__pg_epoch(pg_of(base), id), kind = forward ? VIGIA_PG_PUT_FORWARD : VIGIA_PG_PUT;
+	if (epoch > 0) kind = forward ? VIGIA_PG_PUT_FORWARD - epoch : epoch;
+	struct put put = {id, seq_num, kind, 0};
+	int rc = vigia__commit_call(&pg_of(base)->commit, VIGIA_TICKET_CALL, put_call, &put, err);
+	int lost = rc == VIGIA_EOWNED ? vigia__pg_lost(base, id, err) : VIGIA_OK; /* which says who has it */
+	return lost < 0 ? lost : rc;
 }

@@ -59,6 +59,13 @@ void vigia__pg_message_checkpoint(struct pg_message *m, const char *id, uint64_t
 	vigia__pg_array_number(&m->lists[VIGIA_PG_EPOCHS], epoch);
 }
 
+void vigia__pg_message_owner(struct pg_message *m, const char *id, int64_t epoch)
+{
+	vigia__pg_array_blob(&m->lists[VIGIA_PG_IDS], id, strlen(id));
+	vigia__pg_array_null(&m->lists[VIGIA_PG_DONE]);
+	vigia__pg_array_number(&m->lists[VIGIA_PG_EPOCHS], epoch);
+}
+
 /* "t", "l" and "q" for what else changed, then the words. */
 static void write_news(struct pg_message *m)
 {

@@ -24,7 +24,7 @@ enum pg_list {
 	VIGIA_PG_LISTS
 };
 
-enum { VIGIA_PG_PUT = -1, VIGIA_PG_PUT_FORWARD = -2 }; /* in place of an epoch */
+enum { VIGIA_PG_PUT = -1, VIGIA_PG_PUT_FORWARD = -2 }; /* in place of an epoch; FORWARD - epoch: both */
 
 struct pg_message {
 	struct pg_backend *b;
@@ -45,6 +45,8 @@ bool vigia__pg_message_any(const struct pg_message *m);
 void vigia__pg_message_append(struct pg_message *m, const struct vigia__append *request);
 /* `epoch`: the owner's, or one of the above. */
 void vigia__pg_message_checkpoint(struct pg_message *m, const char *id, uint64_t seq_num, int64_t epoch);
+/* No checkpoint, but the owner must have this epoch. */
+void vigia__pg_message_owner(struct pg_message *m, const char *id, int64_t epoch);
 /* Send it once, under the number b->counter. *out: the numbers of the commit. `commits`: with it the server's
  * transaction ends. */
 int vigia__pg_message_send(struct pg_message *m, bool commits, PGresult **out, int64_t until_mono_ns,

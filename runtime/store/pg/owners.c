@@ -31,14 +31,6 @@ static struct pg_owned *find(const struct pg_backend *b, const char *id)
 	return (struct pg_owned *)entry;
 }
 
-void vigia__pg_lose(struct pg_backend *b, const char *id)
-{
-	pthread_mutex_lock(&b->owners_mutex);
-	struct pg_owned *owned = find(b, id);
-	if (owned) owned->lost = true;
-	pthread_mutex_unlock(&b->owners_mutex);
-}
-
 int64_t vigia__pg_epoch(struct pg_backend *b, const char *id)
 {
 	pthread_mutex_lock(&b->owners_mutex);
@@ -112,6 +104,24 @@ static struct vigia__runner taker_of(const PGresult *row)
 	struct vigia_slice name = vigia__pg_bytes(row, 0, 1);
 	snprintf(taker.host, sizeof taker.host, "%.*s", (int)name.len, name.data);
 	return taker;
+}
+
+void vigia__pg_lose(struct pg_backend *b, const char *id)
+{
+	const struct pg_param param = vigia__pg_blob(id, strlen(id));
+	struct pg_link *link = &b->writer;
+	struct vigia__runner taker = {0};
+	PGresult *row = NULL;
+	if (link->conn && vigia__pg_call(link, VIGIA_PG_OWNER, &param, &row, vigia__pg_until(link), "look at", NULL) == 0)
+		taker = taker_of(row);
+	PQclear(row);
+	pthread_mutex_lock(&b->owners_mutex);
+	struct pg_owned *owned = find(b, id);
+	if (owned && !owned->lost) {
+		owned->lost = true;
+		owned->taker = taker;
+	}
+	pthread_mutex_unlock(&b->owners_mutex);
 }
 
 /* pid 0: it is not known. */

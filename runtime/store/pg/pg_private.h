@@ -274,7 +274,7 @@ int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_err
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err);
 /* Does this process run an id with this hash? */
 bool vigia__pg_owned_with(struct pg_backend *b, uint64_t hash, char id[256]);
-/* Another process has it now. */
+/* Another process has it now. Under the writer's lock: asks which. */
 void vigia__pg_lose(struct pg_backend *b, const char *id);
 /* The epoch with which this process owns the id, 0: it does not. */
 int64_t vigia__pg_epoch(struct pg_backend *b, const char *id);

@@ -170,8 +170,8 @@ $$;
 -- ---- appends ----
 
 -- One commit. What it stores, in order: appends (p_counts events each, of the lists p_types, p_ops, p_bytes; p_sizes: the bytes of each and of
--- those before it), progress (p_epochs 0 or more:
--- only if the id's epoch is that; with p_strict all of it or nothing), checkpoints (-1; -2: not back), and records of maps (a value that is
+-- those before it), progress (p_epochs 0 or more: only if the id's epoch is that, with p_strict all of it or nothing; p_done NULL: nothing but
+-- that condition), checkpoints (-1; -2: not back; -2 - epoch: not back, and only if the epoch is that), and records of maps (a value that is
 -- NULL: removed), which the same transaction has looked at. The numbers of a commit: of each
 -- append 0 stored, 1 existed, 2 refused because of if_last (its first number is then the last there is), first, last; behind them the
 -- places in p_ids of progress that was not stored. Asked again with the same counter it returns the same and stores nothing; it writes all the
@@ -266,20 +266,20 @@ BEGIN
 	END IF;
 	IF cardinality(p_ids) > 0 THEN
 		SELECT array_agg(u.ord ORDER BY u.ord) INTO v_fenced FROM unnest(p_ids, p_epochs) WITH ORDINALITY AS u(id, epoch, ord)
-			WHERE u.epoch >= 0 AND NOT EXISTS (SELECT 1 FROM @S@.owners o
-				WHERE o.id = u.id AND o.epoch = u.epoch AND o.client = p_client);
+			WHERE u.epoch NOT IN (-1, -2) AND NOT EXISTS (SELECT 1 FROM @S@.owners o
+				WHERE o.id = u.id AND o.epoch = greatest(u.epoch, -2 - u.epoch) AND o.client = p_client);
 		IF p_strict AND v_fenced IS NOT NULL THEN
 			RAISE EXCEPTION 'another process runs the watcher' USING ERRCODE = 'VG002';
 		END IF;
 		INSERT INTO @S@.checkpoints AS c (id, seq, hold, touched_at_ns)
 			SELECT DISTINCT ON (u.id) u.id, u.seq, false, v_wall
 			FROM unnest(p_ids, p_done, p_epochs) WITH ORDINALITY AS u(id, seq, epoch, ord)
-			WHERE u.epoch >= 0 AND EXISTS (SELECT 1 FROM @S@.owners o
+			WHERE u.epoch >= 0 AND u.seq IS NOT NULL AND EXISTS (SELECT 1 FROM @S@.owners o
 				WHERE o.id = u.id AND o.epoch = u.epoch AND o.client = p_client)
 			ORDER BY u.id, u.ord DESC
 			ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = false, touched_at_ns = excluded.touched_at_ns;
 		FOR i IN 1 .. cardinality(p_ids) LOOP
-			CONTINUE WHEN p_epochs[i] >= 0;
+			CONTINUE WHEN p_epochs[i] >= 0 OR i = ANY (v_fenced);
 			INSERT INTO @S@.checkpoints AS c (id, seq, hold, touched_at_ns) VALUES (p_ids[i], p_done[i], false, v_wall)
 				ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = false, touched_at_ns = excluded.touched_at_ns
 				WHERE p_epochs[i] = -1 OR c.hold OR c.seq < excluded.seq;
