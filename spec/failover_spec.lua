@@ -3,8 +3,10 @@
 
 local helper = require "spec.helper"
 local lfs = require "lfs"
+local cli = require "spec.support.cli"
 local history = require "spec.support.history"
 local postgres = require "spec.support.postgres"
+local streams = require "spec.support.streams"
 local vigia = require "vigia"
 
 local one, why = postgres.start()
@@ -163,6 +165,45 @@ describe("a primary with another clock than the one before", function()
 		assert(store:gc())
 		assert.equal("1|1", one:sql(("SELECT (SELECT count(*) FROM vigia_log%d.clients), (SELECT count(*) FROM vigia_log%d.sessions)")
 			:format(one.logs, one.logs)))
+	end)
+end)
+
+-- The handlers of scripts/handlers, over the beginning of a history; the long form is in cluster_spec.lua.
+describe("handlers over a server that crashes, beside processes that do", function()
+	after_each(cli.clean)
+
+	it("make of a history the tree and the sums that it has [P2 W3f X4]", function()
+		if not helper.program() then helper.pending("there is no program beside the module") end
+		if not streams.there "lua" then helper.pending("there is no folder ../shared/data") end
+		local seed = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
+		math.randomseed(seed)
+		local most <const> = 1000
+		local location = one:new_location()
+		local store = helper.open(location)
+		local running = streams.start(location, "lua", most, 40)
+		local crashes = 0
+		helper.eventually(function()
+			running:go_on()
+			vigia.sleep(0.2 + math.random() / 5)
+			if running.kills < 15 then running:kill_one() end
+			-- A backend that dies of a signal has the server end all others, and recover.
+			if math.random(3) == 1 and crashes < 3 then
+				local ok, pid = pcall(one.sql, one, "SELECT max(pid) FROM pg_stat_activity WHERE usename = 'vigia' AND pid <> pg_backend_pid()")
+				if ok and pid ~= "" then
+					helper.shell("kill -9 " .. pid)
+					crashes = crashes + 1
+				end
+			end
+			local done, latest = running:progress(store)
+			return running:appended() and done == latest
+		end, "the handlers did not come to the end, seed " .. seed)
+		running:finish()
+		local note = ("seed %d, %d kills, %d crashes"):format(seed, running.kills, crashes)
+		local outcome, found = streams.outcome(streams.events("lua", most)), streams.found(store, location)
+		assert.equal(outcome.tree, found.tree, note)
+		assert.same(outcome.balances, found.balances, note)
+		assert.same(outcome.overdrawn, found.overdrawn, note)
+		assert(#found.tree > 1000 and #found.overdrawn > 1 and crashes > 0, note)
 	end)
 end)
 

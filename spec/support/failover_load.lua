@@ -65,7 +65,7 @@ local function append()
 	vigia.sleep(math.random() / 5)
 end
 say "ready"
-local registry = vigia.registry(store)
+local registry = vigia.registry(store, {log = false}) -- the pipe would be full before it is read
 for _ = 1, math.random(4) do registry:spawn(function() while not stops() do append() end end) end
 assert(registry:run())
 say "end"
@@ -102,7 +102,7 @@ say "end"
 -- Three watchers: one saved with commits that pass by, one by hand and moved back now and then, one that is transactional and reads
 -- what others change.
 M.WATCHER = COMMON .. [[
-local registry = vigia.registry(store)
+local registry = vigia.registry(store, {log = false}) -- the pipe would be full before it is read
 local function start(name, handler, options)
 	record("start", {watcher = name})
 	return ask(function() return registry:watch(name, handler, options) end)
@@ -132,6 +132,8 @@ start("effects", function(event, ctx)
 end, {transactional = true, retry_strategy = "dead_letter", max_retries = 2, initial_backoff = 0.05})
 say "ready"
 assert(registry:run())
+-- No watcher runs any more.
+for _, name in ipairs{"batch", "hand", "effects"} do say(name .. " " .. registry:get_watcher(name):stats().last_error.code) end
 ]]
 
 return M
