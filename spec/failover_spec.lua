@@ -9,6 +9,8 @@ local postgres = require "spec.support.postgres"
 local streams = require "spec.support.streams"
 local vigia = require "vigia"
 
+local fails, mentions = helper.fails, helper.mentions
+
 local one, why = postgres.start()
 if not one then
 	describe("a log on several PostgreSQL servers", function()
@@ -204,6 +206,37 @@ describe("handlers over a server that crashes, beside processes that do", functi
 		assert.same(outcome.balances, found.balances, note)
 		assert.same(outcome.overdrawn, found.overdrawn, note)
 		assert(#found.tree > 1000 and #found.overdrawn > 1 and crashes > 0, note)
+	end)
+end)
+
+describe("a watcher that starts while another transaction has the log's lock", function()
+	after_each(helper.clean)
+
+	it("waits for its end, as where a commit waits for standbys, and keeps what the process has [P3]", function()
+		local location = one:new_location("&connect_timeout=1")
+		local store = helper.open(location)
+		local registry = helper.registry(store)
+		helper.fill(store, 1)
+		local handler, seen = helper.recorder()
+		assert(registry:watch("first", handler))
+		local function hold(seconds)
+			local pipe = assert(io.popen(("psql -X -h %s -U vigia -d vigia -qAt -c 'SELECT vigia_log%d.lock_writer(); SELECT pg_sleep(%g)'")
+				:format(one.folder, one.logs, seconds)))
+			helper.eventually(function()
+				return one:sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+			end)
+			return pipe
+		end
+		local pipe = hold(0.8)
+		assert(registry:watch("second", handler))
+		pipe:close()
+		pipe = hold(4)
+		mentions(fails("store_unreachable", registry:watch("third", handler)), "lock")
+		pipe:close()
+		assert(registry:watch("third", handler))
+		helper.drive(registry, function() return #seen == 3 end)
+		assert.equal("1", one:sql(("SELECT max(epoch) FROM vigia_log%d.owners WHERE id IN ('first', 'second')"):format(one.logs)))
+		for _, name in ipairs{"first", "second", "third"} do assert.equal("running", registry:get_watcher(name):stats().state) end
 	end)
 end)
 

@@ -1,6 +1,7 @@
 /*
  * jobs.c - what others have the thread that listens do, since it has the session's locks. They wait for it.
  */
+#include <string.h>
 #include <unistd.h>
 
 #include "../../core/error.h"
@@ -52,6 +53,22 @@ bool vigia__pg_jobs_any(struct pg_backend *b)
 	return any;
 }
 
+/* A commit that waits for its standbys, or an application's transaction, may have the log's lock: that passes, or the
+ * server is as good as away. The connection stays, since the ids of this process hang on it. */
+static int call(struct pg_backend *b, struct pg_job *job)
+{
+	struct pg_link *link = &b->listener;
+	int64_t until = vigia__pg_until(link);
+	int rc;
+	do {
+		rc = vigia__pg_call(link, job->statement, job->params, &job->result, until, "change watchers in", &job->err);
+	} while (link->conn && vigia__pg_again(link, rc, until));
+	if (rc < 0 && strcmp(link->state, "55P03") == 0)
+		rc = vigia__error(&job->err, VIGIA_EUNREACHABLE, "another transaction has had the lock of '%s' for too long",
+		                  b->location.shown);
+	return rc;
+}
+
 bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away, bool broke)
 {
 	int rc;
@@ -66,11 +83,7 @@ bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away, bool
 		rc = away ? away->code
 		          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "cannot reach the server of '%s'", b->location.shown);
 	} else {
-		int64_t until = vigia__pg_until(&b->listener);
-		do {
-			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, until, "change watchers in",
-			                    &job->err);
-		} while (b->listener.conn && vigia__pg_again(&b->listener, rc, until));
+		rc = call(b, job);
 		/* It may have been broken for long. Each of these statements may be done twice. */
 		if (rc == VIGIA_EUNREACHABLE && later(b, job)) return false;
 		if (rc == VIGIA_OK && job->then) job->then(job->arg, job->result);
