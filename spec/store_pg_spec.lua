@@ -610,6 +610,29 @@ describe("a store on PostgreSQL whose server fails", function()
 		assert(helper.registry(direct):watch("each", function() end)) -- its id is free
 	end)
 
+	it("counts no outage against a handler whose transaction cannot read [P4 L1]", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
+		local registry = helper.registry(store)
+		helper.fill(store, 3)
+		local tries = 0
+		local watcher = assert(registry:watch("w", function(_, ctx)
+			tries = tries + 1
+			if tries == 2 then proxy.stall("all") end
+			local count, err = ctx.tx:get("b", "n")
+			if err then return nil, err end
+			return ctx.tx:put("b", "n", (count or 0) + 1)
+		end, {transactional = true, retry_strategy = "dead_letter", max_retries = 1, initial_backoff = 0.01}))
+		helper.drive(registry, function() return watcher:stats().last_error end)
+		local later = helper.now() + 1 -- for more of the same
+		helper.drive(registry, function() return helper.now() > later end)
+		proxy.stall()
+		helper.drive(registry, function() return store:get_checkpoint("w") == 3 end)
+		assert.same({}, store:dead_letters())
+		assert.equal(3, store:get("b", "n"))
+	end)
+
 	it("goes on when its connections are ended by the server", function()
 		local store = helper.open(server:new_location())
 		local registry = helper.registry(store)

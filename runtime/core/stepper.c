@@ -455,9 +455,11 @@ static struct vigia__action on_saved(struct vigia__stepper *w)
 
 static struct vigia__action on_save_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
-	assert(w->phase == SAVING);
+	bool reads = w->phase == HANDLING; /* the handler's transaction could not */
+	assert(w->phase == SAVING || (reads && w->options.transactional));
 	bool ends = w->seek_wanted || w->stop_wanted;
-	bool lost = w->letter > 0 || (w->in_tx > 0 && (!in->in_doubt || ends)) || (w->aside && ends);
+	if (reads && ends) return on_conflict(w);
+	bool lost = reads || w->letter > 0 || (w->in_tx > 0 && (!in->in_doubt || ends)) || (w->aside && ends);
 	if (lost) take_back(w);
 	if (w->seek_wanted) /* newer than the save that failed */
 		return go_on(w);

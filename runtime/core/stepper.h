@@ -72,10 +72,10 @@ enum vigia__input_kind {
 	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail too */
 	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time. A STOP or SEEK meanwhile goes first */
 	VIGIA_INPUT_SAVED,
-	VIGIA_INPUT_SAVE_FAILED,
-	VIGIA_INPUT_CONFLICT, /* the transaction must begin again */
-	VIGIA_INPUT_WAKE,     /* an event may have been appended */
-	VIGIA_INPUT_TICK,     /* time passed */
+	VIGIA_INPUT_SAVE_FAILED, /* also instead of FAILED, where the handler's transaction could not read */
+	VIGIA_INPUT_CONFLICT,    /* the transaction must begin again */
+	VIGIA_INPUT_WAKE,        /* an event may have been appended */
+	VIGIA_INPUT_TICK,        /* time passed */
 	VIGIA_INPUT_STOP,
 	VIGIA_INPUT_SEEK,  /* continue after `seq_num` */
 	VIGIA_INPUT_RETRY, /* do not wait any longer to try the event again */

@@ -193,6 +193,11 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 	}
 	struct vigia__input input = {.kind = done ? VIGIA_INPUT_HANDLED : VIGIA_INPUT_FAILED, .dropped = rc == VIGIA_NONE};
 	if (w->tx && vigia__driver_tx_handled(w, &input)) {
+		if (input.kind == VIGIA_INPUT_SAVE_FAILED) { /* no failure of the handler */
+			vigia__error(err, VIGIA_EUNREACHABLE, "its transaction could not read, because the server is away");
+			vigia__driver_keep_error(w, err);
+			vigia__driver_log_error(w, err, "begins again later");
+		}
 		vigia__driver_step(w, &input);
 		return;
 	}

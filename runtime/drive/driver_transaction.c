@@ -45,6 +45,11 @@ bool vigia__driver_tx_handled(struct vigia__driver *w, struct vigia__input *inpu
 		input->kind = VIGIA_INPUT_CONFLICT;
 		return true;
 	}
+	if (lost == VIGIA_EUNREACHABLE) {
+		vigia__transaction_again(w->tx, w->conflicts);
+		input->kind = VIGIA_INPUT_SAVE_FAILED;
+		return true;
+	}
 	bool handled = input->kind == VIGIA_INPUT_HANDLED;
 	if (lost == VIGIA_OK && handled) input->due = is_due(w);
 	if (lost == VIGIA_OK && handled && !input->dropped) return false;

@@ -75,7 +75,7 @@ void vigia__tx_forget(struct vigia_transaction *tx)
 	for (size_t i = 0; i < tx->appends_count; i++) vigia__tx_free_append(&tx->appends[i]);
 	tx->appends_count = tx->bytes = 0;
 	tx->mark_appends = tx->mark_bytes = 0;
-	tx->read = tx->conflicts = tx->changes = tx->mark_changes = tx->overflows = tx->ended = false;
+	tx->read = tx->conflicts = tx->changes = tx->mark_changes = tx->overflows = tx->ended = tx->away = false;
 }
 
 void vigia_transaction_free(struct vigia_transaction *tx)
@@ -281,7 +281,9 @@ int vigia__tx_view(struct vigia_transaction *tx, vigia__state_fn fn, void *arg, 
 	struct vigia_store *store = tx->store;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	return vigia__store_end(store, store->backend->view(store->backend, VIGIA_MAP_STATE, fn, arg, err));
+	rc = store->backend->view(store->backend, VIGIA_MAP_STATE, fn, arg, err);
+	tx->away |= rc == VIGIA_EUNREACHABLE;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_transaction_get(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
@@ -391,6 +393,7 @@ void vigia__transaction_rollback(struct vigia_transaction *tx)
 int vigia__transaction_lost(const struct vigia_transaction *tx)
 {
 	if (tx->conflicts) return VIGIA_ETRANSACTION;
+	if (tx->away) return VIGIA_EUNREACHABLE;
 	return tx->overflows && tx->mark_bytes > 0 ? VIGIA_ETXSIZE : VIGIA_OK;
 }
 
