@@ -129,8 +129,9 @@ struct vigia__transact {
 	size_t appends_count;
 	const char *watcher_id; /* whose checkpoint becomes `checkpoint`; NULL: no one's */
 	uint64_t checkpoint;
-	const char *owner_id; /* without `watcher_id`: the watcher of this process that makes it. EOWNED: another process has
-	                         taken that. NULL: none */
+	/* Without `watcher_id`: the watcher of this process that makes it. EOWNED: another process has taken that. NULL:
+	 * none */
+	const char *owner_id;
 	const uint64_t *moves; /* the checkpoint, as `also` finds it, instead of `checkpoint`. NULL: that one */
 	vigia__state_fn also;  /* a change of letters (letters.h) behind `apply`, in the map of the state. NULL: none */
 	void *also_arg;
