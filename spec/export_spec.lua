@@ -319,7 +319,7 @@ describe("an unfinished import", function()
 			assert(store:schedule({after = 86400}, "LATER", "T", 1))
 			assert(store:export(helper.path("a")))
 			local proxy = server:proxy()
-			for _, text in ipairs{"IMPORT_LOCK", "IMPORT_BEGIN", "IMPORT_STEP", "IMPORT_EVENTS", "IMPORT_KEYS", "IMPORT_WATCHERS", "MAP_PUT",
+			for _, text in ipairs{"IMPORT_LOCK", "IMPORT_BEGIN", "IMPORT_STEP", "IMPORT_EVENTS", "IMPORT_KEYS", "IMPORT_WATCHERS", "MAP_STORE",
 				"COMMIT\0"} do
 				local copy = helper.open((proxy.location("lost_" .. text:lower():gsub("%Z+%z$", "commit"))))
 				text = text:find("\0") and text or postgres.statement(text)
