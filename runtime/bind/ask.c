@@ -43,6 +43,7 @@ bool vigia__lua_asks(lua_State *L, const struct vigia_store *store)
 
 void *vigia__lua_ask_new(lua_State *L, const struct vigia__lua_call *call)
 {
+	vigia__lua_check_finalizes(L);
 	struct asked *asked = vigia__lua_new(L, sizeof *asked, &asked_class);
 	asked->call = call;
 	asked->question = vigia__question_new(call->size, call->free);
@@ -96,7 +97,9 @@ int vigia__lua_ask_made_of(lua_State *L, struct vigia_store *store)
 int vigia__lua_ask_made(lua_State *L, int store_at)
 {
 	struct vigia_store *store = vigia__lua_check_store(L, store_at); /* a finalizer may have closed it */
-	return store ? vigia__lua_ask_made_of(L, store) : vigia__lua_fail_closed(L, store_at);
+	if (store) return vigia__lua_ask_made_of(L, store);
+	free_asked(L, vigia__lua_check(L, -1, &asked_class));
+	return vigia__lua_fail_closed(L, store_at);
 }
 
 int vigia__lua_ask(lua_State *L, int store_at, const struct vigia__lua_call *call, const void *what)

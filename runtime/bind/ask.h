@@ -33,7 +33,8 @@ bool vigia__lua_asks(lua_State *L, const struct vigia_store *store);
 
 /* Make a call of the store at store_at. `what` is the caller's, where `ask` allocates nothing. Use as `return ...`. */
 int vigia__lua_ask(lua_State *L, int store_at, const struct vigia__lua_call *call, const void *what);
-/* The same in two steps, where it does. A new `what` in a userdata, zeroed, on top of the stack. [-0, +1, m] */
+/* The same in two steps, where it does. A new `what` in a userdata, zeroed, on top of the stack. Raises in a finalizer
+ * that lua_close() runs. [-0, +1, v] */
 void *vigia__lua_ask_new(lua_State *L, const struct vigia__lua_call *call);
 int vigia__lua_ask_made(lua_State *L, int store_at);
 /* Of a store that something else keeps. */
