@@ -372,9 +372,9 @@ end
 function Child:wait()
 	local lines = {}
 	for line in self.pipe:lines() do lines[#lines + 1] = line end
-	self.pipe:close()
+	local _, how, status = self.pipe:close()
 	self.ended = true
-	return lines
+	return lines, how, status
 end
 
 -- SIGKILL, and wait until it is gone.
