@@ -106,15 +106,21 @@ static struct vigia__runner taker_of(const PGresult *row)
 	return taker;
 }
 
-void vigia__pg_lose(struct pg_backend *b, const char *id)
+/* Asked on a connection that is open already; where it is not, nobody is known. */
+static struct vigia__runner ask_taker(struct pg_link *link, const char *id)
 {
 	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	struct pg_link *link = &b->writer;
 	struct vigia__runner taker = {0};
 	PGresult *row = NULL;
 	if (link->conn && vigia__pg_call(link, VIGIA_PG_OWNER, &param, &row, vigia__pg_until(link), "look at", NULL) == 0)
 		taker = taker_of(row);
 	PQclear(row);
+	return taker;
+}
+
+void vigia__pg_lose(struct pg_backend *b, const char *id)
+{
+	struct vigia__runner taker = ask_taker(&b->writer, id);
 	pthread_mutex_lock(&b->owners_mutex);
 	struct pg_owned *owned = find(b, id);
 	if (owned && !owned->lost) {
@@ -161,14 +167,7 @@ static void lose_all(struct pg_backend *b, const PGresult *rows)
 		if (PQgetisnull(rows, row, 1)) continue;
 		struct vigia_slice bytes = vigia__pg_bytes(rows, row, 1);
 		snprintf(id, sizeof id, "%.*s", (int)bytes.len, bytes.data);
-		const struct pg_param param = vigia__pg_blob(id, strlen(id));
-		struct vigia__runner taker = {0};
-		PGresult *owner;
-		if (b->listener.conn && vigia__pg_call(&b->listener, VIGIA_PG_OWNER, &param, &owner,
-		                                       vigia__pg_until(&b->listener), "look at", NULL) == VIGIA_OK) {
-			taker = taker_of(owner);
-			PQclear(owner);
-		}
+		struct vigia__runner taker = ask_taker(&b->listener, id);
 		pthread_mutex_lock(&b->owners_mutex);
 		struct pg_owned *owned = find(b, id);
 		if (owned && owned->epoch != 0) { /* 0: given up meanwhile, and taken again */
