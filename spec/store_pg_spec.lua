@@ -396,6 +396,34 @@ describe("several processes with a store on PostgreSQL", function()
 		mentions(fails("watcher_already_exists", registry:watch("w", handler)), "w")
 	end)
 
+	it("are told nothing by a process that is alone, and miss nothing when they come", function()
+		local location = server:new_location()
+		local schema = "vigia_log" .. server.logs
+		local store = helper.open(location)
+		local listener = assert(io.popen(("psql -X -h '%s' -U vigia -d vigia -c 'LISTEN %s' -c 'SELECT pg_sleep(4)' 2>&1")
+			:format(server.folder, schema)))
+		vigia.sleep(0.5)
+		helper.fill(store, 3)
+		server:sql(("NOTIFY %s, 'alone'"):format(schema))
+		local child = helper.child([[
+			local store = assert(vigia.open((...)))
+			local registry = vigia.registry(store, {log = false})
+			assert(registry:watch("w", function(event) say(event.seq_num) end))
+			registry:run()]], location)
+		for n = 1, 3 do child:expect(tostring(n)) end
+		helper.fill(store, 1)
+		child:expect("4")
+		local heard = {}
+		for line in listener:lines() do
+			local payload = line:match('with payload "([^"]*)"')
+			if payload then heard[#heard + 1] = payload:match("^[%a*]+") .. (payload:match("#%d+") or "") end
+		end
+		listener:close()
+		local told = table.concat(heard, " ")
+		assert(told:find("^alone p "), told)
+		assert(told:find(" w#4", 1, true), told)
+	end)
+
 	it("are told of many commits together where there are many, and of the last one", function()
 		local location = server:new_location()
 		local schema = "vigia_log" .. server.logs

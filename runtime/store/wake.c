@@ -339,6 +339,22 @@ void vigia__wake_publish(struct vigia__wake *wake, const struct vigia__wake_set 
 	}
 }
 
+static bool is_awaited(const struct vigia__wake *wake, unsigned n)
+{
+	return atomic_load(word_at(wake, n)) & WAITS;
+}
+
+bool vigia__wake_awaited(const struct vigia__wake *wake, const struct vigia__wake_set *set)
+{
+	bool awaited = is_awaited(wake, 0);
+	for (uint64_t parts = set->parts; parts; parts &= parts - 1) {
+		unsigned part = (unsigned)__builtin_ctzll(parts);
+		for (uint64_t bits = set->words[part]; bits; bits &= bits - 1)
+			awaited = awaited || is_awaited(wake, part * 64 + (unsigned)__builtin_ctzll(bits));
+	}
+	return awaited;
+}
+
 void vigia__word_bump(_Atomic uint32_t *word)
 {
 	atomic_fetch_add(word, 1);

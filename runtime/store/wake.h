@@ -103,6 +103,8 @@ static inline bool vigia__wake_set_any(const struct vigia__wake_set *set)
 }
 /* After a commit of events: wake those that listen to a word of the set, or to anything. */
 void vigia__wake_publish(struct vigia__wake *wake, const struct vigia__wake_set *set);
+/* Does one wait for a word of the set, or for anything? */
+bool vigia__wake_awaited(const struct vigia__wake *wake, const struct vigia__wake_set *set);
 /* A single word shared by processes, for rare changes. Bump: set the next value, and wake all waiters. */
 void vigia__word_bump(_Atomic uint32_t *word);
 /* A word for something that changes in a transaction. Begin sets another value, and a mark that the outcome is unknown.

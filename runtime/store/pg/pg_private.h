@@ -38,6 +38,8 @@ struct pg_tail {
 	uint64_t ahead;                /* a number that will be wanted soon. 0: none */
 	uint64_t oldest;               /* events before it are gone */
 	uint64_t asked;                /* how often the server was asked */
+	uint64_t end;                  /* the number that a scan at the end waits for. 0: none */
+	bool asking;                   /* for a page */
 };
 
 /* A wait for a checkpoint that others were told of (tell.c). */
@@ -115,7 +117,8 @@ struct pg_backend {
 	size_t tells_len;
 	struct pg_wanted wanted[VIGIA_PG_WANTED];
 	struct vigia__wake_set late; /* words of commits that others were not told of yet */
-	atomic_bool untold;          /* of a commit that was in doubt: tell all words */
+	atomic_bool untold;          /* of a commit in doubt, or while it was alone: tell all words */
+	bool alone;                  /* no other process uses the log */
 	int64_t told_mono_ns;        /* when they were told of the last ones */
 	int64_t gap_ns;              /* how long it lasts until they are told again */
 	struct pg_elder elder_heard; /* the listening thread's */
@@ -202,6 +205,8 @@ void vigia__pg_tail_deinit(struct pg_backend *b);
 /* A scan with an arrival. */
 int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
                         struct vigia_error *err);
+/* The thread that listens: read on where scans have come to the end. */
+void vigia__pg_tail_fetch(struct pg_backend *b);
 void vigia__pg_tail_forget_scan(struct vigia__backend *base, struct vigia__arrival *arrival);
 /* Events before this number are gone. */
 void vigia__pg_tail_trimmed(struct pg_backend *b, uint64_t oldest);
@@ -299,6 +304,8 @@ void vigia__pg_tell_later(struct pg_backend *b, const struct vigia__wake_set *wo
 int64_t vigia__pg_tell_late(struct pg_backend *b);
 /* So many processes use the log. */
 void vigia__pg_tell_processes(struct pg_backend *b, int64_t count);
+/* Another one has come. */
+void vigia__pg_hear_process(struct pg_backend *b);
 void vigia__pg_tell_all(struct pg_backend *b);
 bool vigia__pg_tells_any(struct pg_backend *b);
 void vigia__pg_hear_wanted(struct pg_backend *b, const char *text);

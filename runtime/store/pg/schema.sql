@@ -8,6 +8,8 @@
 --
 -- The order of locks is: @LOCK@ + 1, @LOCK@. Each function that is VOLATILE looks with a new snapshot in each of its statements, so what it
 -- looks at behind a lock is what was there when it got it. That needs READ COMMITTED.
+--
+-- What is called often is in PL/pgSQL, which plans a statement once in a session: one in SQL is planned in each call, for longer than it runs.
 CREATE SCHEMA @S@;
 
 CREATE TABLE @S@.meta (
@@ -143,9 +145,10 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 CREATE FUNCTION @S@.notify(p_news text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT set_config('synchronous_commit', 'off', true);
-	SELECT pg_notify(@CHANNEL@, p_news)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM set_config('synchronous_commit', 'off', true), pg_notify(@CHANNEL@, p_news);
+END
 $$;
 
 -- Others are told of wake words, and of the last number.
@@ -326,8 +329,10 @@ CREATE FUNCTION @S@.leave(p_client bytea) RETURNS void LANGUAGE sql SECURITY DEF
 $$;
 
 CREATE FUNCTION @S@.key_find(p_key bytea) RETURNS TABLE (first bigint, last bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT k.first, k.last FROM @S@.keys k WHERE k.key = p_key
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN QUERY SELECT k.first, k.last FROM @S@.keys k WHERE k.key = p_key;
+END
 $$;
 
 -- ---- appends in SQL ----
@@ -401,15 +406,23 @@ $$;
 
 -- oldest 0: there is no event.
 CREATE FUNCTION @S@.bounds() RETURNS TABLE (oldest bigint, latest bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN e.seq IS NULL THEN 0 ELSE t.trimmed + 1 END, coalesce(e.seq, t.trimmed)
-	FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN QUERY SELECT CASE WHEN e.seq IS NULL THEN 0 ELSE t.trimmed + 1 END, coalesce(e.seq, t.trimmed)
+		FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true;
+END
 $$;
 
 -- What each process looks at once a second. processes: that use the log.
 CREATE FUNCTION @S@.look_around() RETURNS TABLE (latest bigint, processes bigint)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT b.latest, (SELECT count(*) FROM @S@.sessions s WHERE s.until_ns > @S@.wall_ns()) FROM @S@.bounds() b
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_wall bigint := @S@.wall_ns();
+BEGIN
+	latest := (SELECT b.latest FROM @S@.bounds() b);
+	processes := (SELECT count(*) FROM @S@.sessions s WHERE s.until_ns > v_wall);
+	RETURN NEXT;
+END
 $$;
 
 -- The first row has the bounds (oldest in seq, latest in at_ns), those behind it up to p_count events, up to about p_bytes bytes.
@@ -419,22 +432,21 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
 	v_oldest bigint;
 	v_latest bigint;
-	v_before bigint; -- bytes of all events before the first one
 	v_from bigint;
 BEGIN
-	SELECT t.trimmed + 1, coalesce(e.seq, t.trimmed), t.total INTO v_oldest, v_latest, v_before
+	SELECT t.trimmed + 1, coalesce(e.seq, t.trimmed) INTO v_oldest, v_latest
 		FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true;
 	v_from := greatest(p_from, v_oldest);
-	IF v_from > v_oldest THEN
-		SELECT e.total INTO v_before FROM @S@.events e WHERE e.seq = v_from - 1;
-	END IF;
-	RETURN QUERY SELECT CASE WHEN v_oldest > v_latest THEN 0 ELSE v_oldest END, v_latest, NULL::bytea;
+	seq := CASE WHEN v_oldest > v_latest THEN 0 ELSE v_oldest END;
+	at_ns := v_latest;
+	RETURN NEXT;
 	IF v_from > v_latest THEN
 		RETURN;
 	END IF;
 	-- A sum over the rows, or a limit on them, would take three times as long.
 	RETURN QUERY SELECT e.seq, e.at_ns, e.bytes FROM @S@.events e
-		WHERE e.seq >= v_from AND e.seq < v_from + p_count AND e.total - v_before - octet_length(e.bytes) < p_bytes ORDER BY e.seq;
+		WHERE e.seq >= v_from AND e.seq < v_from + p_count AND e.total - octet_length(e.bytes)
+			< p_bytes + (SELECT f.total - octet_length(f.bytes) FROM @S@.events f WHERE f.seq = v_from) ORDER BY e.seq;
 END
 $$;
 
@@ -463,8 +475,10 @@ $$;
 -- ---- checkpoints ----
 
 CREATE FUNCTION @S@.checkpoint_get(p_id bytea) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT c.seq FROM @S@.checkpoints c WHERE c.id = p_id AND NOT c.hold
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT c.seq FROM @S@.checkpoints c WHERE c.id = p_id AND NOT c.hold);
+END
 $$;
 
 CREATE FUNCTION @S@.checkpoint_each(p_hold bool) RETURNS TABLE (id bytea, seq bigint)
@@ -537,6 +551,7 @@ DECLARE
 BEGIN
 	PERFORM pg_advisory_lock_shared(@S@.session_lock(p_client));
 	PERFORM pg_advisory_xact_lock(@LOCK@); -- also while an import is not finished
+	PERFORM pg_notify(@CHANNEL@, 'p') FROM @S@.sessions s HAVING count(*) > 0;
 	INSERT INTO @S@.sessions AS s VALUES (p_client, p_host, p_pid, @S@.wall_ns() + p_lease, 0)
 		ON CONFLICT (client) DO UPDATE SET until_ns = excluded.until_ns RETURNING s.lost INTO v_lost;
 	UPDATE @S@.owners o SET client = NULL
@@ -711,8 +726,10 @@ $$;
 -- ---- maps ----
 
 CREATE FUNCTION @S@.map_get(p_map int, p_key bytea) RETURNS bytea
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT m.value FROM @S@.maps m WHERE m.map = p_map AND m.key = p_key
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT m.value FROM @S@.maps m WHERE m.map = p_map AND m.key = p_key);
+END
 $$;
 
 -- Up to p_count records from a key on. p_from: 0 at least, 1 above, 2 at most, 3 below.

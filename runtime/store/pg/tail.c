@@ -6,7 +6,8 @@
  * for all that wait for an event in it, and stays while there is room. Pages do not move: an event that comes next is
  * put behind the others of its page, where scans that hold the page do not look yet.
  *
- * Whether the log goes on behind a page, the notifications tell (`latest`): at the end nothing is asked.
+ * Whether the log goes on behind a page, the notifications tell (`latest`): at the end nothing is asked. If some wait
+ * there for what is told, the thread that listens reads it before it wakes them.
  */
 #include "../../core/alloc.h"
 #include "../../core/error.h"
@@ -18,6 +19,7 @@ enum {
 	CACHE_BYTES = 8 << 20, /* of all pages, but for one that has a larger event */
 	PAGE_EVENTS = 1000,
 	PAGE_BYTES = 256 << 10, /* of an answer, about */
+	NEWS_BYTES = 64 << 10,  /* of one that the thread that listens waits for, which has more to do */
 	ROOM_EVENTS = 256,      /* in a page, at least */
 	ROOM_BYTES = 64 << 10
 };
@@ -68,6 +70,14 @@ static struct pg_page *find(struct pg_tail *tail, uint64_t seq_num)
 	page->next = tail->pages;
 	tail->pages = page;
 	return page;
+}
+
+/* Where the page ends that has this number: what will be wanted next. The number itself: none has it. */
+static uint64_t end_of_page(const struct pg_tail *tail, uint64_t seq_num)
+{
+	const struct pg_page *page = tail->pages;
+	while (page && !covers(page, seq_num)) page = page->next;
+	return page ? page->first + page->count : seq_num;
 }
 
 /* How many events to ask for, so that none is asked for twice. */
@@ -176,15 +186,57 @@ static void answer_all(struct pg_tail *tail, uint64_t from, uint64_t known, cons
 	}
 }
 
-/* ---- the thread ---- */
+/* ---- asking, one at a time, under the mutex, which is given up meanwhile ---- */
 
-static int ask(struct pg_backend *b, uint64_t from, int32_t most, PGresult **rows, struct vigia_error *err)
+typedef int ask_fn(struct pg_backend *b, const struct pg_param *params, PGresult **rows, struct vigia_error *err);
+
+static int ask_reader(struct pg_backend *b, const struct pg_param *params, PGresult **rows, struct vigia_error *err)
 {
-	struct pg_number number, count, bytes;
-	const struct pg_param params[] = {vigia__pg_big(&number, (int64_t)from), vigia__pg_small(&count, most),
-	                                  vigia__pg_big(&bytes, PAGE_BYTES)};
 	return vigia__pg_ask(b, VIGIA_PG_READ, params, rows, "read", err);
 }
+
+static int ask_listener(struct pg_backend *b, const struct pg_param *params, PGresult **rows, struct vigia_error *err)
+{
+	return vigia__pg_call(&b->listener, VIGIA_PG_READ, params, rows, vigia__pg_until(&b->listener), "read", err);
+}
+
+static int fetch(struct pg_backend *b, ask_fn *ask, uint64_t from, int64_t bytes_max, struct vigia_error *err)
+{
+	struct pg_tail *tail = &b->tail;
+	struct pg_number number, count, bytes;
+	const struct pg_param params[] = {vigia__pg_big(&number, (int64_t)from),
+	                                  vigia__pg_small(&count, room_before_next(tail, from)),
+	                                  vigia__pg_big(&bytes, bytes_max)};
+	PGresult *rows;
+	tail->asked++;
+	tail->asking = true;
+	pthread_mutex_unlock(&tail->helper.mutex);
+	int rc = ask(b, params, &rows, err);
+	pthread_mutex_lock(&tail->helper.mutex);
+	tail->asking = false;
+	if (rc < 0) return rc;
+	uint64_t oldest = (uint64_t)vigia__pg_int(rows, 0, 0), latest = (uint64_t)vigia__pg_int(rows, 0, 1);
+	rc = keep(tail, rows);
+	if (rc < 0) vigia__error(err, rc, "no memory for a batch of events");
+	trimmed(tail, oldest > 0 ? oldest : latest + 1);
+	PQclear(rows);
+	return rc;
+}
+
+/* Those at the end are about to be woken: have it ready. What fails is asked for again by who misses it. */
+void vigia__pg_tail_fetch(struct pg_backend *b)
+{
+	struct pg_tail *tail = &b->tail;
+	pthread_mutex_lock(&tail->helper.mutex);
+	uint64_t from = tail->end, known = atomic_load(&b->latest);
+	if (from > 0 && from <= known && !tail->wishes && !tail->asking && find(tail, from) == NULL) {
+		if (fetch(b, ask_listener, from, NEWS_BYTES, NULL) == VIGIA_OK) answer_all(tail, from, known, NULL);
+		pthread_cond_signal(&tail->helper.changed);
+	}
+	pthread_mutex_unlock(&tail->helper.mutex);
+}
+
+/* ---- the thread ---- */
 
 static void *fill(void *arg)
 {
@@ -193,7 +245,7 @@ static void *fill(void *arg)
 	pthread_mutex_lock(&tail->helper.mutex);
 	while (!tail->helper.quit) {
 		uint64_t from = tail->wishes ? tail->wishes->from : tail->ahead;
-		if (from == 0) {
+		if (from == 0 || tail->asking) {
 			pthread_cond_wait(&tail->helper.changed, &tail->helper.mutex);
 			continue;
 		}
@@ -201,21 +253,8 @@ static void *fill(void *arg)
 		struct vigia_error err = {0};
 		uint64_t known = atomic_load(&b->latest);
 		int rc = VIGIA_OK;
-		if (find(tail, from) == NULL) { /* another answer may have brought it */
-			PGresult *rows;
-			int32_t most = room_before_next(tail, from);
-			tail->asked++;
-			pthread_mutex_unlock(&tail->helper.mutex);
-			rc = ask(b, from, most, &rows, &err);
-			pthread_mutex_lock(&tail->helper.mutex);
-			if (rc == VIGIA_OK) {
-				uint64_t oldest = (uint64_t)vigia__pg_int(rows, 0, 0), latest = (uint64_t)vigia__pg_int(rows, 0, 1);
-				rc = keep(tail, rows);
-				if (rc < 0) vigia__error(&err, rc, "no memory for a batch of events");
-				trimmed(tail, oldest > 0 ? oldest : latest + 1);
-			}
-			PQclear(rows);
-		}
+		/* Another answer may have brought it. */
+		if (find(tail, from) == NULL) rc = fetch(b, ask_reader, from, PAGE_BYTES, &err);
 		answer_all(tail, from, known, rc < 0 ? &err : NULL);
 	}
 	pthread_mutex_unlock(&tail->helper.mutex);
@@ -292,6 +331,14 @@ static int wait_for(struct pg_backend *b, const struct pg_take *take, struct vig
 	return VIGIA_PENDING;
 }
 
+/* The next page comes while handlers have this one. */
+static void read_ahead(struct pg_tail *tail, uint64_t from, uint64_t latest)
+{
+	if (from > latest || tail->ahead > 0 || end_of_page(tail, from) > from) return;
+	tail->ahead = from;
+	pthread_cond_signal(&tail->helper.changed);
+}
+
 int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
                         struct vigia_error *err)
 {
@@ -307,14 +354,12 @@ int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct v
 		/* The server had nothing where there was to be something: it is another one, or it was put back. */
 		bool none = answered && given == NULL && atomic_load(&b->latest) == scan->arrival->known;
 		scan->at_end = take.from > atomic_load(&b->latest) || (none && scan->looked_at == 0);
+		if (scan->at_end && take.from > tail->end) tail->end = take.from;
 		bool unsure = scan->arrival->asks && !answered && scan->looked_at == 0;
 		bool missing = (!scan->at_end || unsure) && find(tail, take.from) == NULL;
 		if (take.no_memory && take.copied == 0) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
 		else if (missing && scan->looked_at == 0) rc = wait_for(b, &take, err);
-		else if (missing && tail->ahead == 0) {
-			tail->ahead = take.from;
-			pthread_cond_signal(&tail->helper.changed);
-		}
+		else read_ahead(tail, end_of_page(tail, take.from), atomic_load(&b->latest));
 	}
 	unref(given);
 	pthread_mutex_unlock(&tail->helper.mutex);
@@ -342,7 +387,7 @@ void vigia__pg_tail_clear(struct pg_backend *b)
 {
 	pthread_mutex_lock(&b->tail.helper.mutex);
 	while (b->tail.pages) unlink_page(&b->tail, &b->tail.pages);
-	b->tail.oldest = 0;
+	b->tail.oldest = b->tail.end = 0;
 	pthread_mutex_unlock(&b->tail.helper.mutex);
 }
 

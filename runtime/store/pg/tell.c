@@ -6,7 +6,8 @@
  * same connection; those that follow within a moment are told together at its end, by the thread that listens. The more
  * processes there are, the longer is the moment, because each notification wakes all of them: 50 microseconds for each,
  * 5 ms at most. So they cost a process no more than it has time for, and one that is alone with another waits for
- * nothing.
+ * nothing. A process that is alone tells nothing. Who comes takes the log's lock and says so, then looks at what there
+ * is: of all commits behind that, the other tells once it has heard of it.
  *
  * Callers add lines, and do not wait. The thread that listens sends what there is as one notification. What finds no
  * room, or no server, is not told: waiters look once a second all the same, and an elder only goes first sooner.
@@ -110,7 +111,7 @@ bool vigia__pg_tell_is_due(struct pg_backend *b)
 {
 	int64_t now = vigia__mono_ns();
 	pthread_mutex_lock(&b->tells_mutex);
-	bool due = now - b->told_mono_ns >= b->gap_ns;
+	bool due = !b->alone && now - b->told_mono_ns >= b->gap_ns;
 	if (due) b->told_mono_ns = now;
 	pthread_mutex_unlock(&b->tells_mutex);
 	return due;
@@ -119,8 +120,8 @@ bool vigia__pg_tell_is_due(struct pg_backend *b)
 void vigia__pg_tell_later(struct pg_backend *b, const struct vigia__wake_set *words)
 {
 	pthread_mutex_lock(&b->tells_mutex);
-	bool first = !vigia__wake_set_any(&b->late);
-	vigia__wake_set_join(&b->late, words);
+	bool first = !b->alone && !vigia__wake_set_any(&b->late);
+	if (!b->alone) vigia__wake_set_join(&b->late, words);
 	pthread_mutex_unlock(&b->tells_mutex);
 	if (first) vigia__pg_ring(b);
 }
@@ -151,7 +152,17 @@ int64_t vigia__pg_tell_late(struct pg_backend *b)
 void vigia__pg_tell_processes(struct pg_backend *b, int64_t count)
 {
 	pthread_mutex_lock(&b->tells_mutex);
+	if (b->alone && count > 1) atomic_store(&b->untold, true);
+	b->alone = count == 1;
 	b->gap_ns = GAP_NS * (count < GAPS_MAX ? count : GAPS_MAX);
+	pthread_mutex_unlock(&b->tells_mutex);
+}
+
+void vigia__pg_hear_process(struct pg_backend *b)
+{
+	pthread_mutex_lock(&b->tells_mutex);
+	if (b->alone) atomic_store(&b->untold, true);
+	b->alone = false;
 	pthread_mutex_unlock(&b->tells_mutex);
 }
 

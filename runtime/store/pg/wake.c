@@ -5,9 +5,9 @@
  * Others hand it jobs, and wait. Once a second it looks at the last number, because a notification may be lost with a
  * connection. After a new connection it listens first, then enters again, then looks, then wakes everyone.
  *
- * A notification has lines, each of which is "s" (settings), "o" (a process lost a watcher to another), "n" or "e" (see
- * tell.c), or "t" (timers), "l" (dead letters to be retried), "q" (requests to watchers, or answers), "w" and numbers
- * of wake words or "w*" for all, in this order, and behind "#" the last number.
+ * A notification has lines, each of which is "s" (settings), "o" (a process lost a watcher to another), "p" (a process
+ * came), "n" or "e" (see tell.c), or "t" (timers), "l" (dead letters to be retried), "q" (requests to watchers, or
+ * answers), "w" and numbers of wake words or "w*" for all, in this order, and behind "#" the last number.
  */
 #include <errno.h>
 #include <poll.h>
@@ -25,12 +25,17 @@ enum { LOOK_NS = 1000000000, AWAY_MS = 500, RETRY_MS = 20, STACK_BYTES = 512 * 1
 
 /* ---- what was heard ---- */
 
+static void publish(struct pg_backend *b, const struct vigia__wake_set *set)
+{
+	atomic_fetch_add(&b->news, 1);
+	vigia__wake_publish(&b->own.wake, set);
+}
+
 static void bump_all(struct pg_backend *b)
 {
 	struct vigia__wake_set set;
 	vigia__wake_set_all(&set);
-	atomic_fetch_add(&b->news, 1);
-	vigia__wake_publish(&b->own.wake, &set);
+	publish(b, &set);
 }
 
 static void hear_words(struct pg_backend *b, const char *at)
@@ -45,8 +50,8 @@ static void hear_words(struct pg_backend *b, const char *at)
 		set.parts |= part;
 		set.words[word / 64] |= UINT64_C(1) << word % 64;
 	}
-	atomic_fetch_add(&b->news, 1);
-	vigia__wake_publish(&b->own.wake, &set);
+	if (b->listener.conn && vigia__wake_awaited(&b->own.wake, &set)) vigia__pg_tail_fetch(b);
+	publish(b, &set);
 }
 
 static void settings_changed(struct pg_backend *b)
@@ -67,6 +72,7 @@ static void hear_line(struct pg_backend *b, const char *news)
 	if (number) vigia__pg_reached(b, strtoull(number + 1, NULL, 10));
 	if (*news == 's') settings_changed(b);
 	if (*news == 'o') vigia__pg_owners_look(b);
+	if (*news == 'p') vigia__pg_hear_process(b);
 	if (*news == 'n') vigia__pg_hear_wanted(b, news + 1);
 	if (*news == 'e') vigia__pg_hear_elder(b, news + 1);
 	for (; *news == 't' || *news == 'l' || *news == 'q'; news++) {
