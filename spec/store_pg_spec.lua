@@ -723,6 +723,9 @@ describe("a store on PostgreSQL whose server fails", function()
 		["checkpoint by the store"] = {{checkpoint = "manual"}, function(event, _, store)
 			fails("watcher_owned", store:store_checkpoint("w", event.seq_num))
 		end},
+		["checkpoint by hand behind the other's"] = {{checkpoint = "manual"}, function(event, ctx)
+			fails("watcher_owned", ctx.watcher:checkpoint(event.seq_num - 1))
+		end},
 		["seek"] = {{checkpoint = "manual"}, function(_, ctx) ctx.watcher:seek_to_offset(0) end},
 		["dead letter"] = {{checkpoint = "manual", retry_strategy = "dead_letter", max_retries = 1}, function() error("no", 0) end},
 		["handled dead letter"] = {{transactional = true, retry_strategy = "dead_letter", max_retries = 1}, function(event, ctx)

@@ -85,7 +85,8 @@ static int store_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, str
 	struct vigia__backend *b = watcher->registry->store->backend;
 	uint64_t saved = 0, done = 0;
 	int rc = b->checkpoint_get(b, watcher->id, &saved, err);
-	if (rc == VIGIA_OK && seq_num <= saved) return VIGIA_OK;
+	/* Where another process may have taken the watcher, only a commit tells whether it has. */
+	if (rc == VIGIA_OK && seq_num <= saved && !b->lost) return VIGIA_OK;
 	if (rc < 0 && rc != VIGIA_ENOCHECKPOINT) return rc;
 	if (w->progress) {
 		saved = vigia__progress_saved(&b->progress, w->progress);

@@ -9,7 +9,7 @@ local history = require "spec.support.history"
 local location, log, who, seed, stop = ...
 math.randomseed(math.tointeger(tonumber(seed)))
 local record = history.writer(log, who)
-local EXPECTED <const> = {store_unreachable = true, commit_unknown = true, watcher_owned = true}
+local EXPECTED <const> = {store_unreachable = true, store_readonly = true, commit_unknown = true, watcher_owned = true}
 local function stops()
 	local file = io.open(stop)
 	return file and file:close()

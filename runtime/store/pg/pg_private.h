@@ -205,8 +205,8 @@ void vigia__pg_tail_deinit(struct pg_backend *b);
 /* A scan with an arrival. */
 int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
                         struct vigia_error *err);
-/* The thread that listens: read on where scans have come to the end. */
-void vigia__pg_tail_fetch(struct pg_backend *b);
+/* The thread that listens: read on where scans have come to the end. True: it asked the server. */
+bool vigia__pg_tail_fetch(struct pg_backend *b);
 void vigia__pg_tail_forget_scan(struct vigia__backend *base, struct vigia__arrival *arrival);
 /* Events before this number are gone. */
 void vigia__pg_tail_trimmed(struct pg_backend *b, uint64_t oldest);

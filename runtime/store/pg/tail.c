@@ -224,16 +224,18 @@ static int fetch(struct pg_backend *b, ask_fn *ask, uint64_t from, int64_t bytes
 }
 
 /* Those at the end are about to be woken: have it ready. What fails is asked for again by who misses it. */
-void vigia__pg_tail_fetch(struct pg_backend *b)
+bool vigia__pg_tail_fetch(struct pg_backend *b)
 {
 	struct pg_tail *tail = &b->tail;
 	pthread_mutex_lock(&tail->helper.mutex);
 	uint64_t from = tail->end, known = atomic_load(&b->latest);
-	if (from > 0 && from <= known && !tail->wishes && !tail->asking && find(tail, from) == NULL) {
+	bool wanted = from > 0 && from <= known && !tail->wishes && !tail->asking && find(tail, from) == NULL;
+	if (wanted) {
 		if (fetch(b, ask_listener, from, NEWS_BYTES, NULL) == VIGIA_OK) answer_all(tail, from, known, NULL);
 		pthread_cond_signal(&tail->helper.changed);
 	}
 	pthread_mutex_unlock(&tail->helper.mutex);
+	return wanted;
 }
 
 /* ---- the thread ---- */

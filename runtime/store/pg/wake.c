@@ -25,33 +25,36 @@ enum { LOOK_NS = 1000000000, AWAY_MS = 500, RETRY_MS = 20, STACK_BYTES = 512 * 1
 
 /* ---- what was heard ---- */
 
-static void publish(struct pg_backend *b, const struct vigia__wake_set *set)
+/* What is to be done about it, once all of it was taken: a call takes more in meanwhile, perhaps without end. */
+struct heard {
+	bool settings, lost;
+	struct vigia__wake_set words;
+};
+
+static void publish(struct pg_backend *b, const struct vigia__wake_set *words)
 {
+	if (!vigia__wake_set_any(words)) return;
 	atomic_fetch_add(&b->news, 1);
-	vigia__wake_publish(&b->own.wake, set);
+	vigia__wake_publish(&b->own.wake, words);
 }
 
 static void bump_all(struct pg_backend *b)
 {
-	struct vigia__wake_set set;
-	vigia__wake_set_all(&set);
-	publish(b, &set);
+	struct vigia__wake_set words;
+	vigia__wake_set_all(&words);
+	publish(b, &words);
 }
 
-static void hear_words(struct pg_backend *b, const char *at)
+static void hear_words(const char *at, struct vigia__wake_set *words)
 {
-	struct vigia__wake_set set;
-	vigia__wake_set_clear(&set);
 	for (char *end; *at; at = end) {
 		unsigned long word = strtoul(at, &end, 10);
 		if (end == at || word >= VIGIA_WAKE_WORDS) break;
 		uint64_t part = UINT64_C(1) << word / 64;
-		if (!(set.parts & part)) set.words[word / 64] = 0;
-		set.parts |= part;
-		set.words[word / 64] |= UINT64_C(1) << word % 64;
+		if (!(words->parts & part)) words->words[word / 64] = 0;
+		words->parts |= part;
+		words->words[word / 64] |= UINT64_C(1) << word % 64;
 	}
-	if (b->listener.conn && vigia__wake_awaited(&b->own.wake, &set)) vigia__pg_tail_fetch(b);
-	publish(b, &set);
 }
 
 static void settings_changed(struct pg_backend *b)
@@ -66,12 +69,12 @@ static void timers_changed(struct pg_backend *b)
 	vigia__word_bump(&b->own.settings_word); /* a collector that sleeps looks whether there are timers */
 }
 
-static void hear_line(struct pg_backend *b, const char *news)
+static void hear_line(struct pg_backend *b, const char *news, struct heard *heard)
 {
 	const char *number = strchr(news, '#');
 	if (number) vigia__pg_reached(b, strtoull(number + 1, NULL, 10));
-	if (*news == 's') settings_changed(b);
-	if (*news == 'o') vigia__pg_owners_look(b);
+	if (*news == 's') heard->settings = true;
+	if (*news == 'o') heard->lost = true;
 	if (*news == 'p') vigia__pg_hear_process(b);
 	if (*news == 'n') vigia__pg_hear_wanted(b, news + 1);
 	if (*news == 'e') vigia__pg_hear_elder(b, news + 1);
@@ -79,26 +82,35 @@ static void hear_line(struct pg_backend *b, const char *news)
 		if (*news == 't') timers_changed(b);
 		else if (*news == 'l') atomic_fetch_add(&b->own.letter_requests, 1);
 		else atomic_fetch_add(&b->own.steer_requests, 1);
-		if (*news != 't') bump_all(b);
+		if (*news != 't') vigia__wake_set_all(&heard->words);
 	}
-	if (news[0] == 'w' && news[1] == '*') bump_all(b);
-	else if (news[0] == 'w') hear_words(b, news + 1);
+	if (news[0] == 'w' && news[1] == '*') vigia__wake_set_all(&heard->words);
+	else if (news[0] == 'w') hear_words(news + 1, &heard->words);
 }
 
-static void hear(struct pg_backend *b, char *news)
+static void hear(struct pg_backend *b, char *news, struct heard *heard)
 {
 	char *rest = NULL;
-	for (char *line = strtok_r(news, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) hear_line(b, line);
+	for (char *line = strtok_r(news, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) hear_line(b, line, heard);
 }
 
-static void hear_all(struct pg_backend *b)
+/* True: there may be more. */
+static bool hear_all(struct pg_backend *b)
 {
+	struct heard heard = {.settings = false};
+	vigia__wake_set_clear(&heard.words);
 	for (PGnotify *told; b->listener.conn && (told = PQnotifies(b->listener.conn));) {
 		/* This process has told itself. */
 		bool own = told->be_pid == atomic_load(&b->writer_pid) || told->be_pid == PQbackendPID(b->listener.conn);
-		if (!own) hear(b, told->extra);
+		if (!own) hear(b, told->extra, &heard);
 		PQfreemem(told);
 	}
+	if (heard.settings) settings_changed(b);
+	if (heard.lost) vigia__pg_owners_look(b);
+	bool fetches = b->listener.conn && vigia__wake_awaited(&b->own.wake, &heard.words) &&
+	               vigia__wake_set_any(&heard.words) && vigia__pg_tail_fetch(b);
+	publish(b, &heard.words);
+	return heard.settings || heard.lost || fetches;
 }
 
 /* The last number, also where nothing was heard. */
@@ -187,8 +199,8 @@ static void *listen_thread(void *arg)
 		}
 		vigia__pg_tell_all(b);
 		int64_t renewal = vigia__pg_owners_renew(b), late = vigia__pg_tell_late(b);
-		hear_all(b); /* behind all calls, which may have read what was told */
-		if (vigia__pg_tells_any(b)) continue;
+		/* Behind all calls, which may have read what was told. */
+		if (hear_all(b) || vigia__pg_tells_any(b)) continue;
 		int64_t first = renewal < next ? renewal : next;
 		wait_for_news(b, late < first ? late : first);
 	}
