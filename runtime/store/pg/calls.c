@@ -26,7 +26,7 @@ int vigia__pg_ask(struct pg_backend *b, enum pg_statement statement, const struc
 		connected = rc == VIGIA_OK;
 		if (connected) rc = vigia__pg_call(link, statement, params, out, until, what, err);
 		/* A connection that was there may have broken long ago: then a new one is as good. Without any it fails now. */
-	} while (connected && vigia__pg_again(link, rc, until));
+	} while (connected && vigia__pg_again(link, &rc, until, err));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }
@@ -42,7 +42,7 @@ int vigia__pg_do(struct pg_backend *b, enum pg_statement statement, const struct
 	do {
 		rc = vigia__pg_link_ready(link, until, err);
 		if (rc == VIGIA_OK) rc = vigia__pg_call(link, statement, params, out, until, what, err);
-	} while (vigia__pg_again(link, rc, until));
+	} while (vigia__pg_again(link, &rc, until, err));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }
@@ -66,7 +66,7 @@ int vigia__pg_transaction(struct pg_backend *b, int (*fn)(struct pg_backend *b, 
 		if (rc == VIGIA_OK) rc = fn(b, arg, err);
 		if (rc == VIGIA_OK) rc = vigia__pg_exec(link, "COMMIT", NULL, until, what, err);
 		else vigia__pg_rollback(link, until, what);
-	} while (vigia__pg_again(link, rc, until));
+	} while (vigia__pg_again(link, &rc, until, err));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }

@@ -275,7 +275,7 @@ static int run(struct group *g, PGresult **out, int64_t until, struct vigia_erro
 		if (rc == VIGIA_OK) return VIGIA_OK;
 		PQclear(*out);
 		*out = NULL;
-	} while (vigia__pg_again(link, rc, until));
+	} while (vigia__pg_again(link, &rc, until, err));
 	return rc < 0 ? give_up(g, rc, err) : rc;
 }
 

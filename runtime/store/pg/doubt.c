@@ -16,7 +16,7 @@ int vigia__pg_settle(struct pg_backend *b, PGresult **out, int64_t until, struct
 	do {
 		rc = vigia__pg_link_ready(&b->writer, until, err);
 		if (rc == VIGIA_OK) rc = vigia__pg_call(&b->writer, VIGIA_PG_SETTLE, params, out, until, "store in", err);
-	} while (vigia__pg_again(&b->writer, rc, until));
+	} while (vigia__pg_again(&b->writer, &rc, until, err));
 	if (rc == VIGIA_OK && PQgetisnull(*out, 0, 0)) {
 		PQclear(*out);
 		*out = NULL;

@@ -62,10 +62,7 @@ static int call(struct pg_backend *b, struct pg_job *job)
 	int rc;
 	do {
 		rc = vigia__pg_call(link, job->statement, job->params, &job->result, until, "change watchers in", &job->err);
-	} while (link->conn && vigia__pg_again(link, rc, until));
-	if (rc < 0 && strcmp(link->state, "55P03") == 0)
-		rc = vigia__error(&job->err, VIGIA_EUNREACHABLE, "another transaction has had the lock of '%s' for too long",
-		                  b->location.shown);
+	} while (link->conn && vigia__pg_again(link, &rc, until, &job->err));
 	return rc;
 }
 

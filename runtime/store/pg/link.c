@@ -85,12 +85,19 @@ static void pause_until(int64_t until_mono_ns)
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
 }
 
-bool vigia__pg_again(const struct pg_link *link, int rc, int64_t until_mono_ns)
+/* A commit that waits for its standbys has the lock: to others the server is as good as away. */
+bool vigia__pg_again(const struct pg_link *link, int *rc, int64_t until_mono_ns, struct vigia_error *err)
 {
 	int64_t next = vigia__mono_ns() + RETRY_NS;
-	if (next >= until_mono_ns || !may_pass(link, rc, until_mono_ns - next)) return false;
-	pause_until(next);
-	return true;
+	if (next < until_mono_ns && may_pass(link, *rc, until_mono_ns - next)) {
+		pause_until(next);
+		return true;
+	}
+	if (*rc < 0 && is_state(link, "55P03")) {
+		*rc = VIGIA_EUNREACHABLE;
+		if (err) err->code = *rc;
+	}
+	return false;
 }
 
 /* ---- errors ---- */

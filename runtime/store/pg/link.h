@@ -76,8 +76,9 @@ void vigia__pg_rollback(struct pg_link *link, int64_t until_mono_ns, const char 
  * server of the past are then made again when they are used next, those that wait for it at once. */
 void vigia__pg_link_survey(struct pg_link *link);
 /* Is what failed like this to be tried again: the connection broke, no server takes writes, or this one gave up in
- * favour of others? Then wait a moment first. False also when the time is over. */
-bool vigia__pg_again(const struct pg_link *link, int rc, int64_t until_mono_ns);
+ * favour of others? Then wait a moment first. False also when the time is over: who has not got a lock by
+ * then has EUNREACHABLE. */
+bool vigia__pg_again(const struct pg_link *link, int *rc, int64_t until_mono_ns, struct vigia_error *err);
 /* The deadline of a call that begins now. */
 int64_t vigia__pg_until(const struct pg_link *link);
 

@@ -214,7 +214,7 @@ int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__s
 		connected = rc == VIGIA_OK;
 		if (connected)
 			rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, until, "read", err);
-	} while (connected && vigia__pg_again(link, rc, until)); /* not behind this: fn is called once */
+	} while (connected && vigia__pg_again(link, &rc, until, err)); /* not behind this: fn is called once */
 	if (rc == VIGIA_OK) {
 		struct pg_map m = {.b = b, .link = link, .map = map, .until_mono_ns = until, .err = err};
 		rc = with_map(&m, fn, arg);

@@ -183,7 +183,7 @@ static void *listen_thread(void *arg)
 		bool connected = rc == VIGIA_OK;
 		if (rc == VIGIA_OK && new) rc = begin_to_listen(b, &err);
 		if (rc < 0) {
-			do_jobs(b, &err, connected && vigia__pg_again(&b->listener, rc, INT64_MAX));
+			do_jobs(b, &err, connected && vigia__pg_again(&b->listener, &rc, INT64_MAX, &err));
 			int64_t pause_ms = vigia__pg_jobs_any(b) ? RETRY_MS : AWAY_MS;
 			wait_for_news(b, vigia__mono_ns() + pause_ms * INT64_C(1000000));
 			continue;
@@ -223,7 +223,7 @@ int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err)
 		rc = vigia__pg_link_ready(&b->listener, until, err);
 		connected = rc == VIGIA_OK;
 		if (connected) rc = begin_to_listen(b, err);
-	} while (connected && vigia__pg_again(&b->listener, rc, until));
+	} while (connected && vigia__pg_again(&b->listener, &rc, until, err));
 	if (rc < 0) return rc;
 	int failed = vigia__thread_start(&b->thread, STACK_BYTES, listen_thread, b);
 	b->runs = failed == 0;
