@@ -62,12 +62,14 @@ describe("a commit whose wait for the standbys is given up by the server", funct
 				local child = helper.child(([[
 					local location, go = ...
 					local store = assert(vigia.open(location, {collect = false}))
+					say "ready"
 					while not io.open(go) do vigia.sleep(0.005) end
 					assert(%s)
 					say "stored"
 					io.open(go .. ".stored", "w"):close()
 					while true do vigia.sleep(1) end
 				]]):format(call), location, helper.path("go"))
+				child:expect "ready" -- before anything else waits for standbys
 				wait_for_standby(one, "nobody")
 				helper.write_file("go", "")
 				local pid = waiting_backend(one)
@@ -220,8 +222,8 @@ describe("a watcher that starts while another transaction has the log's lock", f
 		local handler, seen = helper.recorder()
 		assert(registry:watch("first", handler))
 		local function hold(seconds)
-			local pipe = assert(io.popen(("psql -X -h %s -U vigia -d vigia -qAt -c 'SELECT vigia_log%d.lock_writer(); SELECT pg_sleep(%g)'")
-				:format(one.folder, one.logs, seconds)))
+			local pipe = assert(io.popen(("exec %s -X -h %s -U vigia -d vigia -qAt -c 'SELECT vigia_log%d.lock_writer(); SELECT pg_sleep(%g)'")
+				:format(postgres.psql, one.folder, one.logs, seconds)))
 			helper.eventually(function()
 				return one:sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
 			end)

@@ -8,6 +8,7 @@ local vigia = require "vigia"
 
 local fails, mentions, range, read = helper.fails, helper.mentions, helper.range, helper.read
 local LONG <const> = os.getenv("VIGIA_SOAK") ~= nil
+local SEED <const> = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
 
 local server, why = postgres.start()
 if not server then
@@ -61,7 +62,7 @@ describe("what a server of PostgreSQL refuses", function()
 		end
 	end
 
-	-- By SQLSTATE: what an append returns, and what a read; `again`: it is tried until the time is over.
+	-- By SQLSTATE: what an append returns, and what a read; `again`: it is tried until the time is over. A normal run has one in three.
 	local CODES <const> = {
 		{"08006", "commit_unknown", "store_unreachable", "append"}, {"57P01", "commit_unknown", "store_unreachable", "append"},
 		{"57P05", "commit_unknown", "store_unreachable", "append"}, {"25P03", "commit_unknown", "store_unreachable", "append"},
@@ -72,11 +73,13 @@ describe("what a server of PostgreSQL refuses", function()
 		{"40001", "io_error", "io_error", "both"}, {"40P01", "io_error", "io_error", "both"},
 	}
 
-	it("is the error of its SQLSTATE, and is tried again where that may help [P4]", function()
+	it("is the error of its SQLSTATE, and is tried again where that may help (VIGIA_SEED=" .. SEED .. ") [P4]", function()
 		local location, schema = new_log("&connect_timeout=1")
 		local store = helper.open(location)
 		helper.fill(store, 1)
-		for _, row in ipairs(CODES) do
+		local tried = {}
+		for i, row in ipairs(CODES) do tried[#tried + 1] = (LONG or i % 3 == SEED % 3) and row or nil end
+		for _, row in ipairs(tried) do
 			local code, appended, looked, again = table.unpack(row)
 			local calls = plant(schema, "planted", "trigger", code)
 			local trigger = [[DROP TRIGGER IF EXISTS planted ON %s.events;
@@ -413,7 +416,7 @@ describe("a store on PostgreSQL in a database that is set up in its own way", fu
 		-- And by the statements for an administrator.
 		local other = in_database(new_log(), "hostile")
 		local sql = helper.shell(("%s create --store '%s' --sql"):format(helper.program(), other))
-		local said, good = helper.shell(("psql -X -h %s -U vigia -d hostile -q -v ON_ERROR_STOP=1 -f %s 2>&1"):format(server.folder,
+		local said, good = helper.shell((postgres.psql .. " -X -h %s -U vigia -d hostile -q -v ON_ERROR_STOP=1 -f %s 2>&1"):format(server.folder,
 			helper.write_file("log.sql", sql)))
 		assert(good, said)
 		schema = "vigia_log" .. server.logs

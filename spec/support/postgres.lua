@@ -92,10 +92,13 @@ function M:new_location(parameters)
 	return self:location("log" .. self.logs, parameters)
 end
 
+-- Debian's own `psql` is a program in Perl that looks for it, which takes longer than most statements.
+M.psql = helper.shell("ls -d /usr/lib/postgresql/*/bin/psql 2>/dev/null | sort -V | tail -n 1"):match("%S+") or "psql"
+
 -- What psql prints for a statement: rows of fields with | between them.
 function M:sql(text, database)
-	local pipe = assert(io.popen(("psql -X -h %s -p %d -U vigia -d %s -qAt -c %s 2>&1")
-		:format(quoted(self.folder), self.port or 5432, database or "vigia", quoted(text))))
+	local pipe = assert(io.popen(("exec %s -X -h %s -p %d -U vigia -d %s -qAt -c %s 2>&1")
+		:format(M.psql, quoted(self.folder), self.port or 5432, database or "vigia", quoted(text))))
 	local out = pipe:read("a")
 	local ok = pipe:close()
 	assert(ok, out)
@@ -106,8 +109,8 @@ end
 -- (a pattern for the end of what was printed so far), waits for that; the file with what was printed; and one that ends it.
 function M:session(database)
 	local out = helper.path("psql" .. math.random(1 << 40))
-	local pipe = assert(io.popen(("psql -X -h %s -U vigia -d %s -qAt >%s 2>&1")
-		:format(quoted(self.folder), database or "vigia", quoted(out)), "w"))
+	local pipe = assert(io.popen(("exec %s -X -h %s -U vigia -d %s -qAt >%s 2>&1")
+		:format(M.psql, quoted(self.folder), database or "vigia", quoted(out)), "w"))
 	return function(sql, answer)
 		pipe:write(sql, "\n")
 		pipe:flush()
