@@ -336,6 +336,9 @@ describe("a cluster whose servers fail", function()
 	-- What fails here, one after the other.
 	local STREAM_KINDS <const> = {"server", "node", "stop-node", "server"}
 
+	-- Lists of appends so long that a history takes some minutes.
+	local LONGEST <const> = {lua = 20, bacalhau = 60}
+
 	for _, name in ipairs{"lua", "bacalhau"} do
 		it(("has handlers make of the history of %s what git and sums say, with kills on both sides [P2 W3f X4]"):format(name), function()
 			local wanted = os.getenv("VIGIA_FAILOVER_STREAMS") or "lua,bacalhau"
@@ -349,7 +352,7 @@ describe("a cluster whose servers fail", function()
 			local location = cluster.base .. "stream_" .. name
 			local store = helper.open(location)
 			local begun = helper.now()
-			local running = streams.start(location, name, nil, 200)
+			local running = streams.start(location, name, nil, LONGEST[name], 0.1)
 			local failures, failed_at = 0, helper.now()
 			while not running:appended() or running:progress(store) < select(2, running:progress(store)) do
 				vigia.sleep(1 + math.random() * 2)

@@ -230,14 +230,24 @@ return function(options)
 			return rate(pg(server, "append", "append", callers, each, batch, "commit", 0))
 		end
 		local each, many = some(500), some(200000, 1000)
+		local function insert(clients, count)
+			return rate{engine = "pgbench", server = "one", clients, count}
+		end
 		row("durable, 1 caller", "/s", on("one", 1, some(2000), 1), {
+			{to = "INSERT, 1 client of pgbench", value = insert(1, some(2000))},
 			{to = "the same with a quorum", value = on("many", 1, some(2000), 1)},
 		})
-		row("durable, 64 callers", "/s", on("one", 64, each, 1), {{at_least = 55e3}})
+		row("durable, 64 callers", "/s", on("one", 64, each, 1), {
+			{to = "INSERT, 64 clients of pgbench", value = insert(64, some(200))},
+			{at_least = 55e3},
+		})
 		row("the same with a quorum", "/s", on("many", 64, each, 1), {
 			{to = "one server", value = on("one", 64, each, 1), at_least = 0.8},
 		})
-		row("durable, batches of 1000", "/s", on("one", 1, many, 1000), {{at_least = 130e3}})
+		row("durable, batches of 1000", "/s", on("one", 1, many, 1000), {
+			{to = "INSERT, 64 clients of pgbench", value = insert(64, some(200))},
+			{at_least = 130e3},
+		})
 		row("the same with a quorum", "/s", on("many", 1, many, 1000), {
 			{to = "one server", value = on("one", 1, many, 1000), at_least = 0.8},
 		})

@@ -41,8 +41,20 @@ local function on_server(work, words)
 	end
 end
 
+-- PostgreSQL by itself: pgbench stores rows as large as an event, CLIENTS at a time, each its own commit.
+local function bare(work)
+	local host = quoted(options.postgresql .. "/" .. work.server)
+	local clients, each = table.unpack(work)
+	return ([[cd %s && printf '%%s\n' "INSERT INTO bare (bytes) VALUES (convert_to(repeat('x', 140), 'UTF8'));" >bare.sql &&
+		psql -X -q -h %s -U vigia -d vigia -c 'DROP TABLE IF EXISTS bare' \
+			-c 'CREATE TABLE bare (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, bytes bytea)' -c CHECKPOINT 2>/dev/null &&
+		pgbench -n -h %s -U vigia -M prepared -f bare.sql -c %d -t %d vigia 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/rate \1/p']])
+		:format(quoted(options.folder), host, host, clients, each)
+end
+
 local function command_of(work)
 	local words = {}
+	if work.engine == "pgbench" then return bare(work) end
 	if work.engine == "lua" then
 		words[1] = ("LUA_PATH=%s LUA_CPATH=%s lua5.4 %s"):format(quoted(options.root .. "/lua/?.lua;" .. options.root .. "/lua/?/init.lua;;"),
 			quoted(options.build .. "/lua/?.so;;"), quoted(here .. "/vigia.lua"))

@@ -66,9 +66,9 @@ end
 -- that are away are no failure of it.
 local APPENDER <const> = [[
 	local streams = require "spec.support.streams"
-	local location, name, most, told, longest = ...
+	local location, name, most, told, longest, pause = ...
 	longest = math.tointeger(tonumber(longest))
-	local EXPECTED <const> = {store_unreachable = true, commit_unknown = true}
+	local EXPECTED <const> = {store_unreachable = true, store_readonly = true, commit_unknown = true}
 	local events = streams.events(name, math.tointeger(tonumber(most)))
 	local function ask(fn, ...)
 		while true do
@@ -90,6 +90,7 @@ local APPENDER <const> = [[
 		ask(store.store_events, store, table.move(events, done + 1, last, 1, {}), {key = "list-" .. done})
 		done = last
 		out:write("\n", done, "\n"):flush()
+		vigia.sleep(tonumber(pause))
 	end
 	say "end"
 ]]
@@ -98,16 +99,16 @@ local Run = {}
 Run.__index = Run
 
 local function start_appender(run)
-	run.appender = helper.child(APPENDER, run.location, run.name, run.most or "nil", run.told, run.longest)
+	run.appender = helper.child(APPENDER, run.location, run.name, run.most or "nil", run.told, run.longest, run.pause)
 end
 
 local function start_script(run, script)
 	run.scripts[script] = cli.start{"run", "--store", run.location, script}
 end
 
--- Processes that append a history to a log and handle it there.
-function M.start(location, name, most, longest)
-	local run = setmetatable({location = location, name = name, most = most, longest = longest, scripts = {}, kills = 0}, Run)
+-- Processes that append a history to a log, so many seconds after each list, and handle it there.
+function M.start(location, name, most, longest, pause)
+	local run = setmetatable({location = location, name = name, most = most, longest = longest, pause = pause or 0, scripts = {}, kills = 0}, Run)
 	run.told = helper.path("told-" .. name)
 	start_appender(run)
 	for _, script in ipairs{M.TREE, M.BALANCES} do start_script(run, script) end
