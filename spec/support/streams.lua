@@ -108,7 +108,8 @@ end
 
 -- Processes that append a history to a log, so many seconds after each list, and handle it there.
 function M.start(location, name, most, longest, pause)
-	local run = setmetatable({location = location, name = name, most = most, longest = longest, pause = pause or 0, scripts = {}, kills = 0}, Run)
+	local run = setmetatable({location = location, name = name, most = most, longest = longest, scripts = {}, kills = 0}, Run)
+	run.pause = pause or 0
 	run.told = helper.path("told-" .. name)
 	start_appender(run)
 	for _, script in ipairs{M.TREE, M.BALANCES} do start_script(run, script) end
