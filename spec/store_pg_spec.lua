@@ -668,6 +668,32 @@ describe("a store on PostgreSQL whose server fails", function()
 		assert.equal(3, store:get("b", "n"))
 	end)
 
+	it("commits no transaction of which a read failed, whatever its function makes of that [X1 P4]", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
+		assert(store:put("b", "n", 7))
+		local read
+		local function count(tx)
+			proxy.stall("all")
+			local n, err = tx:get("b", "n")
+			proxy.stall()
+			helper.eventually(function() return store:get_latest_event_num() end)
+			read = err
+			assert(tx:put("b", "n", (n or 0) + 1))
+		end
+		fails("store_unreachable", store:transaction(count))
+		assert.equal("store_unreachable", read.code)
+		assert.equal(7, store:get("b", "n"))
+		local registry, outcome = helper.registry(store), nil
+		assert(registry:spawn(function() outcome = table.pack(store:transaction(count)) end))
+		helper.drive(registry, function() return outcome end)
+		fails("store_unreachable", outcome[1], outcome[2])
+		assert.equal(7, store:get("b", "n"))
+		assert(store:transaction(function(tx) assert(tx:put("b", "n", tx:get("b", "n") + 1)) end))
+		assert.equal(8, store:get("b", "n"))
+	end)
+
 	it("goes on when its connections are ended by the server", function()
 		local store = helper.open(server:new_location())
 		local registry = helper.registry(store)

@@ -401,8 +401,8 @@ VIGIA_API int vigia_transaction_append(struct vigia_transaction *tx, const struc
 /**
  * Commit. After it the transaction has ended: only its numbers, reset and free are left.
  *
- * Returns:   VIGIA_OK: durable as the store's appends are. ETRANSACTION: nothing was stored, run it again. Or the
- * errors of vigia_store_append()
+ * Returns:   VIGIA_OK: durable as the store's appends are. ETRANSACTION: nothing was stored, run it again. The error of
+ * a read that failed, but for EDAMAGED: what was made of it is not stored. Or the errors of vigia_store_append()
  */
 VIGIA_API int vigia_transaction_commit(struct vigia_transaction *tx, struct vigia_error *err);
 /* After a commit: how many calls of append there were, and the numbers of one. Returns whether its key was known: then

@@ -75,7 +75,8 @@ void vigia__tx_forget(struct vigia_transaction *tx)
 	for (size_t i = 0; i < tx->appends_count; i++) vigia__tx_free_append(&tx->appends[i]);
 	tx->appends_count = tx->bytes = 0;
 	tx->mark_appends = tx->mark_bytes = 0;
-	tx->read = tx->conflicts = tx->changes = tx->mark_changes = tx->overflows = tx->ended = tx->away = false;
+	tx->read = tx->conflicts = tx->changes = tx->mark_changes = tx->overflows = tx->ended = false;
+	tx->unread = VIGIA_OK;
 }
 
 void vigia_transaction_free(struct vigia_transaction *tx)
@@ -276,14 +277,22 @@ static int get_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 	return rc;
 }
 
+/* A function that takes "it cannot be read" for "there is none" would store that. A damaged record may be replaced. */
+static int note_unread(struct vigia_transaction *tx, int rc)
+{
+	bool tells =
+		rc >= 0 || rc == VIGIA_EDAMAGED || rc == VIGIA_ETRANSACTION || rc == VIGIA_ETXSIZE || rc == VIGIA_EINVAL;
+	if (!tells && tx->unread == VIGIA_OK) tx->unread = rc;
+	return rc;
+}
+
 int vigia__tx_view(struct vigia_transaction *tx, vigia__state_fn fn, void *arg, struct vigia_error *err)
 {
 	struct vigia_store *store = tx->store;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->view(store->backend, VIGIA_MAP_STATE, fn, arg, err);
-	tx->away |= rc == VIGIA_EUNREACHABLE;
-	return vigia__store_end(store, rc);
+	return vigia__store_end(store, note_unread(tx, rc));
 }
 
 int vigia_transaction_get(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
@@ -291,7 +300,7 @@ int vigia_transaction_get(struct vigia_transaction *tx, const char *bucket, cons
 {
 	struct get get = {.tx = tx};
 	int rc = entry_of(tx, bucket, key, &get.bucket, &get.entry, err);
-	if (rc != VIGIA_OK) return rc;
+	if (rc != VIGIA_OK) return note_unread(tx, rc);
 	*value = get.entry->value;
 	if (get.entry->change != VIGIA_TX_UNCHANGED) return get.entry->change == VIGIA_TX_PUT ? VIGIA_OK : VIGIA_NONE;
 	vigia__buf_clear(&tx->value, VIGIA_TX_PAGE_BYTES);
@@ -393,7 +402,7 @@ void vigia__transaction_rollback(struct vigia_transaction *tx)
 int vigia__transaction_lost(const struct vigia_transaction *tx)
 {
 	if (tx->conflicts) return VIGIA_ETRANSACTION;
-	if (tx->away) return VIGIA_EUNREACHABLE;
+	if (tx->unread == VIGIA_EUNREACHABLE) return VIGIA_EUNREACHABLE;
 	return tx->overflows && tx->mark_bytes > 0 ? VIGIA_ETXSIZE : VIGIA_OK;
 }
 

@@ -100,6 +100,8 @@ static int begin_commit(struct vigia_transaction *tx, struct vigia_error *err)
 {
 	int rc = vigia__tx_usable(tx, err);
 	if (rc != VIGIA_OK) return rc;
+	if (tx->unread != VIGIA_OK && !tx->lent)
+		return vigia__error(err, tx->unread, "cannot commit a transaction of which a read failed");
 	tx->ended = true;
 	tx->transact = (struct vigia__transact){
 		.apply = apply, .arg = tx, .appends = tx->appends, .appends_count = tx->appends_count, .bytes = tx->bytes};

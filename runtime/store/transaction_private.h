@@ -56,7 +56,7 @@ struct vigia_transaction {
 	bool read;        /* something */
 	uint64_t version; /* of all state, when its reads were last compared */
 	bool conflicts, ended;
-	bool away; /* a read failed because the server is away */
+	int unread; /* a read failed with this code: what was made of it must not be stored. VIGIA_OK: none */
 	int64_t begun_mono_ns;
 	uint64_t elder; /* this one goes first (elder.h). 0: it does not */
 	bool changes;

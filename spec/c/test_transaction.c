@@ -463,6 +463,36 @@ static void one_without_memory_leaves_nothing(void **state)
 	}
 }
 
+/* Where the value cannot be read, "there is none" is what a careless function makes of it. */
+static void one_whose_read_failed_commits_nothing_X1(void **state)
+{
+	(void)state;
+	struct vigia_error err = {0};
+	for (int i = 0; i < 2; i++) {
+		struct vigia_store *store = open_store(kinds(i));
+		vigia_store_drop_bucket(store, "b", &err);
+		put_number(store, "b", number_key(1), 7);
+		int rc = VIGIA_ENOMEM;
+		for (long n = 1; rc != VIGIA_OK; n++) {
+			struct vigia_transaction *tx;
+			struct vigia_key one = number_key(1);
+			struct vigia_slice value;
+			uint8_t room[9];
+			ok(vigia_transaction_begin(store, &tx, &err), &err);
+			vigia__alloc_fail_at(n, 0);
+			rc = vigia_transaction_get(tx, "b", &one, &value, &err);
+			vigia__alloc_fail_at(0, 0);
+			ok(vigia_transaction_put(tx, "b", &one, number_value(room, rc == VIGIA_OK ? 8 : 1), &err), &err);
+			assert_int_equal(vigia_transaction_commit(tx, &err), rc);
+			vigia_transaction_free(tx);
+			assert_int_equal(get_number(store, "b", number_key(1)), rc == VIGIA_OK ? 8 : 7);
+			assert_true(rc == VIGIA_OK || rc == VIGIA_ENOMEM);
+			assert_true(rc == VIGIA_ENOMEM || n > 1);
+		}
+		vigia_store_free(store);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +506,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(events_commit_with_the_state_X5, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(the_size_is_bounded, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(one_without_memory_leaves_nothing, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(one_whose_read_failed_commits_nothing_X1, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
