@@ -673,17 +673,17 @@ describe("a store on PostgreSQL whose server fails", function()
 		local proxy = server:proxy()
 		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
 		assert(store:put("b", "n", 7))
-		local read
+		local failure
 		local function count(tx)
 			proxy.stall("all")
 			local n, err = tx:get("b", "n")
 			proxy.stall()
 			helper.eventually(function() return store:get_latest_event_num() end)
-			read = err
+			failure = err
 			assert(tx:put("b", "n", (n or 0) + 1))
 		end
 		fails("store_unreachable", store:transaction(count))
-		assert.equal("store_unreachable", read.code)
+		assert.equal("store_unreachable", failure.code)
 		assert.equal(7, store:get("b", "n"))
 		local registry, outcome = helper.registry(store), nil
 		assert(registry:spawn(function() outcome = table.pack(store:transaction(count)) end))
