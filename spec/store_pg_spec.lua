@@ -708,6 +708,25 @@ describe("a store on PostgreSQL whose server fails", function()
 		assert.equal(5, assert(store:get_checkpoint("w")))
 	end)
 
+	it("is not held up by a process that is stopped inside a transaction [P3 P4]", function()
+		local store = helper.open(server:new_location(), {durability = "none"})
+		local proxy = server:proxy()
+		local child = helper.child([[
+			local store = assert(vigia.open((...), {collect = false}))
+			say("ready")
+			while true do store:transaction(function(tx) tx:put("b", "n", 1) end) end]],
+			proxy.location("log" .. server.logs, "&connect_timeout=2"))
+		child:expect("ready")
+		proxy.hold(statement "LOOK") -- which takes the log's lock
+		helper.eventually(function()
+			return server:sql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == "1"
+		end)
+		helper.shell("kill -STOP " .. child.pid)
+		assert(store:store_event("CREATE", "Job", 1))
+		helper.shell("kill -CONT " .. child.pid)
+		child:kill()
+	end)
+
 	it("saves no progress of a watcher that another process has taken, and stops it [P3]", function()
 		local location = server:new_location()
 		local schema = "vigia_log" .. server.logs

@@ -140,7 +140,7 @@ local PROXY <const> = [[
 	assert(listener:bind(here .. "/.s.PGSQL.5432"))
 	assert(listener:listen(64, function()
 		local client, server = uv.new_pipe(false), uv.new_pipe(false)
-		local swallows = false
+		local swallows, holds = false, false
 		connections = connections + 1
 		local connection = connections
 		local function finish()
@@ -158,12 +158,17 @@ local PROXY <const> = [[
 					os.remove(here .. "/swallow")
 					swallows = true
 				end
+				local held = there_is("hold")
+				if held and data:find(held, 1, true) then
+					os.remove(here .. "/hold")
+					holds = true
+				end
 				server:write(data)
 			end)
 			server:read_start(function(_, data)
 				if not data or swallows then return finish() end
 				record(connection, data)
-				if not there_is("stall") then client:write(data) end
+				if not holds and not there_is("stall") then client:write(data) end
 			end)
 		end)
 	end))
@@ -172,7 +177,8 @@ local PROXY <const> = [[
 ]]
 
 -- Something between a store and the server that loses what it is told to lose. It ends with the test. `swallow(text)`: the answer to the
--- next message that has this text in it does not arrive, and the connection breaks. `stall("all")`: nothing arrives any more;
+-- next message that has this text in it does not arrive, and the connection breaks. `hold(text)`: nor does any other
+-- behind it, and the connection stays. `stall("all")`: nothing arrives any more;
 -- `stall("answers")`: no answer does; `stall()`: all does again, on new connections. `record()`: from now on keep what the server says;
 -- `answers()`: a list of that, for each connection.
 function M:proxy()
@@ -186,6 +192,9 @@ function M:proxy()
 	end
 	function proxy.swallow(text)
 		helper.write_file("proxy/swallow", text)
+	end
+	function proxy.hold(text)
+		helper.write_file("proxy/hold", text)
 	end
 	-- Was it lost already?
 	function proxy.swallowed()

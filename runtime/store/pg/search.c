@@ -24,12 +24,14 @@ enum {
 	POLL_MS_MAX = 100
 };
 
-/* Waits for locks end in time for an answer: what is not done then is not done later. What the role or the database has
- * as its default must neither change what statements mean, nor keep the warning of a commit back that no standby has.
- * Then: which timeline does this primary write, 0: it is none, and of which cluster? */
+/* Waits for locks end in time for an answer: what is not done then is not done later. A process that is stopped inside
+ * a transaction, which may have the log's lock, is waited for no longer than it would wait for the server. What the
+ * role or the database has as its default must neither change what statements mean, nor keep the warning of a commit
+ * back that no standby has. Then: which timeline does this primary write, 0: it is none, and of which cluster? */
 static const char QUESTION[] =
-	"SET lock_timeout = %lld; SET statement_timeout = 0; SET bytea_output = 'hex'; "
-	"SET search_path = pg_catalog, pg_temp; SET default_transaction_isolation = 'read committed'; "
+	"SET lock_timeout = %lld; SET idle_in_transaction_session_timeout = %lld; SET statement_timeout = 0; "
+	"SET bytea_output = 'hex'; SET search_path = pg_catalog, pg_temp; "
+	"SET default_transaction_isolation = 'read committed'; "
 	"SET client_min_messages = 'warning'; "
 	"SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name("
 	"pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int8 END, "
@@ -146,8 +148,9 @@ static void begin_try(struct pg_search *search, size_t host)
 
 static void ask(struct pg_search *search, struct pg_try *t)
 {
-	char text[sizeof QUESTION + 32];
-	snprintf(text, sizeof text, QUESTION, (long long)(vigia__pg_lock_ns(search->location) / 1000000));
+	char text[sizeof QUESTION + 64];
+	snprintf(text, sizeof text, QUESTION, (long long)(vigia__pg_lock_ns(search->location) / 1000000),
+	         (long long)(search->location->deadline_ns / 1000000));
 	PQsetErrorVerbosity(t->conn, PQERRORS_DEFAULT);
 	if (PQserverVersion(t->conn) < SERVER_LEAST)
 		return failed(t, VIGIA_EUNSUPPORTED, "the server is older than PostgreSQL 13");
