@@ -397,66 +397,6 @@ describe("several processes with a store on PostgreSQL", function()
 		mentions(fails("watcher_already_exists", registry:watch("w", handler)), "w")
 	end)
 
-	-- A session that listens to a log: a function that returns what it has printed of what it was told; and one that ends it.
-	local function listen(schema)
-		local run, out, finish = server:session()
-		run(("LISTEN %s; SELECT 'listens';"):format(schema), "listens")
-		return function()
-			run "SELECT 1;" -- psql prints behind a result what came meanwhile
-			local told = {}
-			for payload in helper.read_file(out):gmatch('with payload "([^"]*)"') do told[#told + 1] = payload end
-			return told
-		end, finish
-	end
-
-	it("are told nothing by a process that is alone, and miss nothing when they come", function()
-		local location = server:new_location()
-		local schema = "vigia_log" .. server.logs
-		local store = helper.open(location)
-		local heard, finish = listen(schema)
-		helper.fill(store, 3)
-		server:sql(("NOTIFY %s, 'alone'"):format(schema))
-		local child = helper.child([[
-			local store = assert(vigia.open((...)))
-			local registry = vigia.registry(store, {log = false})
-			assert(registry:watch("w", function(event) say(event.seq_num) end))
-			registry:run()]], location)
-		for n = 1, 3 do child:expect(tostring(n)) end
-		helper.fill(store, 1)
-		child:expect("4")
-		local told
-		helper.eventually(function()
-			told = table.concat(heard(), " ")
-			return told:find(" w[%d *]*#4")
-		end, "nothing told of event 4")
-		assert(told:find("^alone p "), told)
-		finish()
-	end)
-
-	it("are told of many commits together where there are many, and of the last one", function()
-		local location = server:new_location()
-		local schema = "vigia_log" .. server.logs
-		helper.open(location, {durability = "none"}):close()
-		collectgarbage()
-		server:sql(("INSERT INTO %s.sessions SELECT int4send(n) || '\\x00'::bytea, '', 0, 9e18::bigint, 0 FROM generate_series(1, 100) n")
-			:format(schema))
-		local heard, finish = listen(schema)
-		local store = helper.open(location, {durability = "none"})
-		local EVENTS <const> = 300
-		local began = helper.now()
-		for n = 1, EVENTS do assert(store:store_event("CREATE", "Job", n)) end
-		local most = (helper.now() - began) / 0.005 + 3
-		local told
-		helper.eventually(function()
-			told = heard()
-			return #told > 0 and told[#told]:find(("^w[%%d *]*#%d$"):format(EVENTS))
-		end, "nothing told of the last event")
-		local words = 0
-		for _, payload in ipairs(told) do words = words + (payload:find("^w") and 1 or 0) end
-		assert(words <= most, words .. " notifications, " .. most .. " are the most")
-		finish()
-	end)
-
 	it("hear of settings, timers and letters that another changed", function()
 		local location = server:new_location()
 		local store = helper.open(location)
