@@ -394,6 +394,7 @@ describe("vigia serve", function()
 		local poll = http.connect(server):send(http.text(server, "GET", "/events?from=latest&wait=300"))
 		local idle = http.connect(server)
 		http.wait(function() return #stream.seen == 2 end)
+		http.ok(http.get(server, "/events")) -- behind the poll, which it has read then
 		http.stop(server)
 		stream:expect_closed():close()
 		poll:expect_closed():close()
