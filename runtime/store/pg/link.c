@@ -93,7 +93,7 @@ bool vigia__pg_again(const struct pg_link *link, int *rc, int64_t until_mono_ns,
 		pause_until(next);
 		return true;
 	}
-	if (*rc < 0 && is_state(link, "55P03")) {
+	if (*rc == VIGIA_EIO && is_state(link, "55P03")) {
 		*rc = VIGIA_EUNREACHABLE;
 		if (err) err->code = *rc;
 	}

@@ -358,10 +358,11 @@ int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct v
 		scan->at_end = take.from > atomic_load(&b->latest) || (none && scan->looked_at == 0);
 		if (scan->at_end && take.from > tail->end) tail->end = take.from;
 		bool unsure = scan->arrival->asks && !answered && scan->looked_at == 0;
-		bool missing = (!scan->at_end || unsure) && find(tail, take.from) == NULL;
+		uint64_t next = end_of_page(tail, take.from);
+		bool missing = (!scan->at_end || unsure) && next == take.from;
 		if (take.no_memory && take.copied == 0) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
 		else if (missing && scan->looked_at == 0) rc = wait_for(b, &take, err);
-		else read_ahead(tail, end_of_page(tail, take.from), atomic_load(&b->latest));
+		else read_ahead(tail, next, atomic_load(&b->latest));
 	}
 	unref(given);
 	pthread_mutex_unlock(&tail->helper.mutex);

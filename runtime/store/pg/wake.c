@@ -107,8 +107,8 @@ static bool hear_all(struct pg_backend *b)
 	}
 	if (heard.settings) settings_changed(b);
 	if (heard.lost) vigia__pg_owners_look(b);
-	bool fetches = b->listener.conn && vigia__wake_awaited(&b->own.wake, &heard.words) &&
-	               vigia__wake_set_any(&heard.words) && vigia__pg_tail_fetch(b);
+	bool awaited = vigia__wake_set_any(&heard.words) && vigia__wake_awaited(&b->own.wake, &heard.words);
+	bool fetches = awaited && b->listener.conn && vigia__pg_tail_fetch(b);
 	publish(b, &heard.words);
 	return heard.settings || heard.lost || fetches;
 }
